@@ -154,18 +154,6 @@ impl Parser<'_> {
         Err(self.refuse(what))
     }
 
-    fn check_size(&self, out: &str) -> Result<()> {
-        if out.len() > Json::MAX_BYTES {
-            return Err(Error::too_large(
-                "JSON",
-                out.len() as u64,
-                Json::MAX_BYTES as u64,
-                "bytes of canonical text",
-            ));
-        }
-        Ok(())
-    }
-
     fn value(&mut self, out: &mut String) -> Result<()> {
         match self.peek() {
             Some(b'{') => self.nested(out, Self::object)?,
@@ -184,7 +172,10 @@ impl Parser<'_> {
                 out.push_str(word);
             }
         }
-        self.check_size(out)
+        if out.len() > Json::MAX_BYTES {
+            return Err(too_large(out.len()));
+        }
+        Ok(())
     }
 
     fn nested(&mut self, out: &mut String, inner: fn(&mut Self, &mut String) -> Result<()>) -> Result<()> {
@@ -239,12 +230,7 @@ impl Parser<'_> {
                 size += key.len() + value.len();
                 if size > 2 * Json::MAX_BYTES {
                     // Duplicates may still fall away below this bound; above it the text is refused early.
-                    return Err(Error::too_large(
-                        "JSON",
-                        size as u64,
-                        Json::MAX_BYTES as u64,
-                        "bytes of canonical text",
-                    ));
+                    return Err(too_large(size));
                 }
                 members.push((key, value));
                 self.skip_space();
@@ -425,6 +411,10 @@ impl Parser<'_> {
         }
         Ok(())
     }
+}
+
+fn too_large(found: usize) -> Error {
+    Error::too_large("JSON", found as u64, Json::MAX_BYTES as u64, "bytes of canonical text")
 }
 
 fn write_string(text: &str, out: &mut String) {

@@ -26,17 +26,20 @@ pub mod playbooks;
 
 mod capabilities;
 mod checkpoint;
+mod digest;
 mod error;
 mod json;
 mod settings;
 mod subscription;
 mod text;
 mod time;
+mod words;
 
 pub use audit::AuditRepository;
 pub use backend::{Backend, ModuleScope, OpenBackend, Registry};
 pub use capabilities::{Capabilities, Support};
 pub use checkpoint::{Checkpoint, LogId};
+pub use digest::sha256_hex;
 pub use error::{Applied, Detail, Error, ErrorKind, Result};
 pub use events::EventStore;
 pub use json::Json;

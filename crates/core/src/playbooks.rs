@@ -1,3 +1,0 @@
-//! placeholder
-#[allow(missing_docs)]
-pub trait PlaybookCatalog: Send + Sync {}
