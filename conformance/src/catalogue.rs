@@ -104,6 +104,46 @@ macro_rules! event_store_cases {
             append {
                 append_to_a_new_stream_counts_versions_from_one,
             }
+            subscription {
+                subscription_goes_from_what_is_there_to_what_comes,
+                append_of_another_client_is_delivered_soon,
+                append_during_catch_up_is_delivered_once,
+                subscription_on_an_empty_store_stays_open,
+                dropped_subscription_frees_its_connection,
+                slow_reader_is_cut_off_with_a_checkpoint,
+                subscription_waits_for_its_reader,
+                cut_connection_loses_and_repeats_nothing,
+                lost_notification_loses_nothing,
+                subscription_announces_only_what_can_be_read,
+                progress_moves_on_over_what_does_not_match,
+                two_subscriptions_are_independent,
+                consumer_resumes_from_a_stored_checkpoint_after_reopening,
+            }
+            tracking {
+                progress_and_its_events_are_stored_together,
+                consumers_do_not_share_progress,
+            }
+            values {
+                payload_up_to_the_limit_is_stored_whole,
+                largest_append_is_stored_whole,
+                names_have_1_to_255_characters,
+                every_character_survives_in_a_payload,
+                nul_and_lone_surrogates_are_invalid,
+                unicode_names_are_kept_as_given,
+                names_are_compared_byte_by_byte,
+                names_do_not_order_a_log,
+                sql_is_text_like_other_text,
+                json_is_compared_as_values,
+                numbers_at_their_edges_are_exact,
+                every_uuid_survives,
+                head_is_found_among_thousands_of_streams,
+            }
+            time {
+                times_are_kept_to_the_microsecond,
+                every_instant_of_the_years_1_to_9999_survives,
+                time_zone_of_a_session_changes_nothing,
+                recorded_time_never_goes_backwards,
+            }
         }
     };
 }

@@ -2,3 +2,7 @@
 //! checks, and ends with the case's id and the requirements behind it.
 
 pub mod append;
+pub mod subscription;
+pub mod time;
+pub mod tracking;
+pub mod values;
