@@ -144,6 +144,53 @@ macro_rules! event_store_cases {
                 time_zone_of_a_session_changes_nothing,
                 recorded_time_never_goes_backwards,
             }
+            cancellation {
+                dropped_append_is_stored_whole_or_not_at_all,
+                dropped_append_leaves_a_clean_connection,
+                giving_up_on_a_connection_leaks_none,
+                dropped_read_changes_no_later_answer,
+                panic_of_a_caller_leaves_the_store_usable,
+                end_of_a_runtime_hangs_nothing,
+                operations_of_one_task_do_not_deadlock,
+                exhausted_pool_refuses_in_time_and_recovers,
+            }
+            faults {
+                silent_database_ends_operations_in_time,
+                ended_sessions_cost_a_transient_error_at_most,
+                foreign_lock_ends_an_append_in_time,
+                read_only_database_refuses_appends,
+                full_database_keeps_no_part_of_an_append,
+            }
+            lifecycle {
+                closed_store_is_unavailable,
+                reopened_store_goes_on_where_it_was,
+                two_processes_behave_as_two_clients,
+                store_without_schema_is_a_schema_mismatch,
+                newer_schema_is_refused,
+                what_is_not_declared_refuses,
+                store_works_behind_any_pointer,
+            }
+            errors {
+                same_cause_is_the_same_kind,
+                errors_show_no_secrets,
+            }
+            parity {
+                random_operations_answer_as_the_model_does,
+                one_script_leaves_the_same_dump,
+                one_script_meets_the_same_errors,
+                answers_through_a_layer_are_the_same,
+                numbers_agree_after_a_mixed_load,
+                engines_differ_and_the_store_does_not,
+            }
+            migrations {
+                migrations_apply_from_nothing,
+                records_outlive_a_run_of_the_migrations,
+                two_runners_apply_each_migration_once,
+                schema_taken_back_and_applied_again_is_the_same,
+                schema_itself_keeps_the_rules,
+                tables_with_records_go_only_knowingly,
+                unknown_migration_is_named_and_nothing_applied,
+            }
         }
     };
 }
