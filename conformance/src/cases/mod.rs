@@ -2,3 +2,9 @@
 //! checks, and ends with the case's id and the requirements behind it.
 
 pub mod append;
+pub mod expected_version;
+pub mod gap_safety;
+pub mod idempotency;
+pub mod read_all;
+pub mod read_stream;
+pub mod tenants;
