@@ -1,0 +1,80 @@
+//! The playbook catalog: versions whose content never changes, one of them the latest, found by meaning.
+
+mod request;
+mod values;
+
+use async_trait::async_trait;
+
+pub use request::{
+    Change, Edit, GetPlaybook, ListPlaybooks, Lookup, Match, PlaybookPage, Put, PutReport, Query, Search,
+    SearchResult, VersionsOf,
+};
+pub use values::{Embedding, NewPlaybook, Playbook, PlaybookId, PlaybookVersion, Rate, Status};
+
+use crate::capabilities::Capabilities;
+use crate::error::Result;
+use crate::events::Readiness;
+
+/// Makes vectors of text. Deterministic: equal text gives an equal vector.
+#[async_trait]
+pub trait Embedder: Send + Sync + 'static {
+    /// Which model it is; vectors of different models are never compared.
+    fn model(&self) -> &str;
+
+    /// One vector a text, in order. `Unavailable` or `Timeout` if the model cannot be reached.
+    async fn embed(&self, texts: &[String]) -> Result<Vec<Embedding>>;
+}
+
+/// The playbook catalog of one module and one tenant.
+#[cfg_attr(feature = "mock", mockall::automock)]
+#[async_trait]
+pub trait PlaybookCatalog: Send + Sync + 'static {
+    /// What this set-up offers.
+    fn capabilities(&self) -> Capabilities;
+
+    /// Stores versions, all or nothing.
+    ///
+    /// # Behavior
+    /// - A version already stored with equal content, name, description and labels is a success and changes nothing;
+    ///   with others `AlreadyExists`.
+    /// - `content_hash` is the SHA-256 of the content; one that is given and differs is `Invalid`.
+    /// - A version marked latest takes the mark from the one that had it; at most one is latest at any moment.
+    async fn put(&self, request: Put) -> Result<PutReport>;
+
+    /// Changes the lifecycle or the figures of one version; content, name, description and labels never change.
+    ///
+    /// # Behavior
+    /// - A version that does not exist is `NotFound`.
+    /// - Making a version latest and taking the mark from the other is one step.
+    /// - Successes above executions are `Invalid`. `updated_at` moves on.
+    async fn change(&self, request: Change) -> Result<Playbook>;
+
+    /// One version: the latest, the latest that is active, an exact one, or the one with a content hash.
+    ///
+    /// # Behavior
+    /// - `None` if there is no such playbook or version.
+    /// - A stored row whose content does not have its hash is `Corrupt`.
+    async fn get(&self, request: GetPlaybook) -> Result<Option<Playbook>>;
+
+    /// The latest versions, by id (bytes), in pages.
+    async fn list(&self, request: ListPlaybooks) -> Result<PlaybookPage>;
+
+    /// All versions of one playbook, newest first by semantic order, in pages. `NotFound` for an unknown playbook.
+    async fn versions(&self, request: VersionsOf) -> Result<PlaybookPage>;
+
+    /// The active latest versions nearest in meaning.
+    ///
+    /// # Behavior
+    /// - Confidence is the cosine similarity held to 0..=1, 0 where a vector is zero. Rows below `min_confidence` are
+    ///   dropped; rows at it stay.
+    /// - Exactly `min(max_results, matches)` rows, also under narrow filters; equal confidence by id, then version.
+    /// - Labels must all be there with these values. Rows without a vector are embedded for the search.
+    /// - Every backend ranks alike within 1e-5.
+    async fn search(&self, request: Search) -> Result<SearchResult>;
+
+    /// Whether the catalog can serve now.
+    async fn ready(&self) -> Result<Readiness>;
+
+    /// Ends the use of this handle: later operations are `Unavailable`. Closing twice is fine.
+    async fn close(&self) -> Result<()>;
+}
