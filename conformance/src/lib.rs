@@ -1,1 +1,54 @@
-//! Placeholder until the first commit.
+//! One contract, every backend: the suite that holds a store to the `# Behavior` lists of `changeover-core`.
+//!
+//! Two databases stay equal only if something asks both of them the same questions. A backend, also one of a user's
+//! own, is put under the suite by a [`Harness`] of about fifteen lines and one macro, which makes one test a case:
+//!
+//! ```
+//! # use std::sync::Arc;
+//! # use async_trait::async_trait;
+//! # use changeover_conformance::{Harness, StartError};
+//! # use changeover_core::OpenBackend;
+//! struct MyHarness {
+//!     /* where the data of this one case are */
+//! }
+//!
+//! #[async_trait]
+//! impl Harness for MyHarness {
+//!     const NAME: &str = "mine";
+//!
+//!     async fn start() -> Result<Self, StartError> {
+//!         Ok(Self {})
+//!     }
+//!
+//!     async fn client(&self) -> Arc<dyn OpenBackend> {
+//!         unimplemented!("open the store; `EventsOnly` makes a backend of a store")
+//!     }
+//! }
+//!
+//! mod mine {
+//!     use super::MyHarness;
+//!     changeover_conformance::event_store_suite!(MyHarness);
+//! }
+//! # fn main() {}
+//! ```
+//!
+//! No case is skipped. Where a backend cannot do a thing, its capabilities say so and the case asks for the refusal;
+//! where a harness cannot cause a fault ([`Faults`]), the case asks for what can be seen without it, and the reason
+//! stands in the matrix.
+
+#[deny(dead_code, reason = "a case that the list in `catalogue` does not name would never run")]
+mod cases;
+mod catalogue;
+mod events_only;
+mod harness;
+mod report;
+mod runner;
+mod support;
+
+pub use catalogue::{Case, cases};
+pub use events_only::EventsOnly;
+pub use harness::{
+    AnyHarness, Fault, Faults, Harness, Held, NoFaults, OpenOptions, RawRow, StartError, Unsupported,
+};
+pub use report::{CaseResult, Column, Mutant, Outcome, Report};
+pub use runner::{Subject, check, left_out, run};

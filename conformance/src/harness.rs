@@ -1,0 +1,247 @@
+//! What a backend brings to the suite: a place for each case, clients on it, and a door for faults.
+
+use std::collections::BTreeMap;
+use std::error::Error as StdError;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use changeover_core::events::Append;
+use changeover_core::{ModuleName, ModuleScope, OpenBackend, TenantId};
+
+/// Why a place could not be made ready.
+pub type StartError = Box<dyn StdError + Send + Sync>;
+
+/// One set-up of a backend: a column of the matrix.
+#[async_trait]
+pub trait Harness: Sized + Send + Sync + 'static {
+    /// The name of the column: `memory`, `sqlite-native`. The part before the first `-` names the backend.
+    const NAME: &str;
+
+    /// An empty, migrated place that no other case sees. Dropping the harness clears it away.
+    async fn start() -> Result<Self, StartError>;
+
+    /// A new client with a pool of its own on the place's data. Stores are bare: nothing retries for them.
+    async fn client(&self) -> Arc<dyn OpenBackend>;
+
+    /// The module that cases use.
+    fn scope(&self) -> ModuleScope {
+        // Cannot fail: the name is a valid identifier.
+        ModuleScope { module: ModuleName::new("events").expect("a valid name"), namespace: None }
+    }
+
+    /// The tenant that cases use.
+    fn tenant(&self) -> TenantId {
+        // Cannot fail: the name is neither empty nor long.
+        TenantId::new("default").expect("a valid name")
+    }
+
+    /// What only the owner of the database can do to it.
+    fn faults(&self) -> &dyn Faults {
+        &NoFaults
+    }
+}
+
+/// A [`Harness`] as the cases see it, so that they are compiled once and not once a backend.
+#[async_trait]
+pub trait AnyHarness: Send + Sync {
+    /// As [`Harness::NAME`].
+    fn name(&self) -> &'static str;
+
+    /// As [`Harness::client`].
+    async fn client(&self) -> Arc<dyn OpenBackend>;
+
+    /// As [`Harness::scope`].
+    fn scope(&self) -> ModuleScope;
+
+    /// As [`Harness::tenant`].
+    fn tenant(&self) -> TenantId;
+
+    /// As [`Harness::faults`].
+    fn faults(&self) -> &dyn Faults;
+}
+
+#[async_trait]
+impl<H: Harness> AnyHarness for H {
+    fn name(&self) -> &'static str {
+        H::NAME
+    }
+
+    async fn client(&self) -> Arc<dyn OpenBackend> {
+        Harness::client(self).await
+    }
+
+    fn scope(&self) -> ModuleScope {
+        Harness::scope(self)
+    }
+
+    fn tenant(&self) -> TenantId {
+        Harness::tenant(self)
+    }
+
+    fn faults(&self) -> &dyn Faults {
+        Harness::faults(self)
+    }
+}
+
+/// A fault that cannot be caused here, and why: stands in the matrix.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unsupported(pub &'static str);
+
+impl fmt::Display for Unsupported {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0)
+    }
+}
+
+/// The answer to the wish for a fault. Whatever else goes wrong in causing one panics.
+pub type Fault<T> = Result<T, Unsupported>;
+
+/// How a client is opened, where a case needs it otherwise than usual. `None`: as usual.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct OpenOptions {
+    /// The most connections of the pool.
+    pub pool_size: Option<u32>,
+    /// How long a caller waits for a connection.
+    pub acquire_timeout: Option<Duration>,
+    /// How long a statement may take or wait for a lock.
+    pub operation_timeout: Option<Duration>,
+}
+
+/// A row written past the store, for what a broken or foreign program leaves behind.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RawRow {
+    /// The table, as the store names it.
+    pub table: &'static str,
+    /// The key of an existing row (an event id).
+    pub key: String,
+    /// The column to overwrite.
+    pub column: &'static str,
+    /// The bytes to put there.
+    pub value: Vec<u8>,
+}
+
+/// Something that stays as it is until it is let go. Dropping it lets go by rolling back.
+#[async_trait]
+pub trait Held: Send {
+    /// Makes it last.
+    async fn commit(self: Box<Self>);
+
+    /// Undoes it.
+    async fn roll_back(self: Box<Self>);
+}
+
+const NONE: Unsupported = Unsupported("this harness causes no faults of this kind");
+
+/// What only the owner of a database can do to it. Each method that a harness leaves out answers [`Unsupported`].
+#[async_trait]
+pub trait Faults: Send + Sync {
+    /// Does `append` (of the harness's module and tenant) in a transaction of its own and keeps that open.
+    async fn hold_append(&self, _append: Append) -> Fault<Box<dyn Held>> {
+        Err(NONE)
+    }
+
+    /// Opens a writing transaction in the same database that has nothing to do with the store, and keeps it open.
+    async fn hold_unrelated_transaction(&self) -> Fault<Box<dyn Held>> {
+        Err(NONE)
+    }
+
+    /// Takes the lock that every writer needs, as another program would, and keeps it.
+    async fn hold_write_lock(&self) -> Fault<Box<dyn Held>> {
+        Err(NONE)
+    }
+
+    /// A client whose connections lead over a line that [`Faults::cut_connections`], [`Faults::cut_at_commit`],
+    /// [`Faults::freeze`] and [`Faults::thaw`] act on.
+    async fn fragile_client(&self, _options: OpenOptions) -> Fault<Arc<dyn OpenBackend>> {
+        Err(NONE)
+    }
+
+    /// Cuts the open connections of the fragile clients; new ones can be made.
+    async fn cut_connections(&self) -> Fault<()> {
+        Err(NONE)
+    }
+
+    /// Lets the next append of a fragile client be carried out and cuts the line before its answer comes back.
+    async fn cut_at_commit(&self) -> Fault<()> {
+        Err(NONE)
+    }
+
+    /// Makes the database silent towards fragile clients: connections stay, nothing is answered.
+    async fn freeze(&self) -> Fault<()> {
+        Err(NONE)
+    }
+
+    /// Ends [`Faults::freeze`].
+    async fn thaw(&self) -> Fault<()> {
+        Err(NONE)
+    }
+
+    /// Lets the server end all sessions of the clients, as an administrator would.
+    async fn kill_sessions(&self) -> Fault<()> {
+        Err(NONE)
+    }
+
+    /// Lets the server end the sessions that wait for notifications.
+    async fn kill_listeners(&self) -> Fault<()> {
+        Err(NONE)
+    }
+
+    /// Makes the database read-only, or writable again.
+    async fn set_read_only(&self, _on: bool) -> Fault<()> {
+        Err(NONE)
+    }
+
+    /// Lets the database have no room for more data, or as much as it needs again.
+    async fn set_disk_full(&self, _on: bool) -> Fault<()> {
+        Err(NONE)
+    }
+
+    /// A client of an empty database without the schema.
+    async fn unmigrated_client(&self) -> Fault<Arc<dyn OpenBackend>> {
+        Err(NONE)
+    }
+
+    /// Records one more migration than this program knows, as a newer program would.
+    async fn make_schema_newer(&self) -> Fault<()> {
+        Err(NONE)
+    }
+
+    /// Rows of each table of the place, over all tenants.
+    async fn row_counts(&self) -> Fault<BTreeMap<String, u64>> {
+        Err(NONE)
+    }
+
+    /// Overwrites a value past the store.
+    async fn plant(&self, _row: RawRow) -> Fault<()> {
+        Err(NONE)
+    }
+
+    /// Tries to change and to delete the stored events by SQL, as every role the store's users have, and says for each
+    /// attempt that was let through what it was.
+    async fn tamper(&self) -> Fault<Vec<String>> {
+        Err(NONE)
+    }
+
+    /// A client whose sessions have this time zone.
+    async fn client_in_time_zone(&self, _zone: &str) -> Fault<Arc<dyn OpenBackend>> {
+        Err(NONE)
+    }
+
+    /// A client whose clock (the one `recorded_at` is taken from) is off by this many microseconds.
+    async fn client_with_clock_off_by(&self, _micros: i64) -> Fault<Arc<dyn OpenBackend>> {
+        Err(NONE)
+    }
+
+    /// A client opened otherwise than usual.
+    async fn client_with(&self, _options: OpenOptions) -> Fault<Arc<dyn OpenBackend>> {
+        Err(NONE)
+    }
+}
+
+/// The door of a harness that causes no faults.
+#[derive(Clone, Copy, Debug)]
+pub struct NoFaults;
+
+impl Faults for NoFaults {}
