@@ -85,6 +85,7 @@ mod retry;
 mod settings;
 mod typed;
 
+pub use changeover_core::events::{Expected, RecordedEvent, StreamId, Version};
 pub use changeover_core::*;
 pub use db::{Db, connect_with};
 pub use module::{Events, Module};
@@ -103,10 +104,6 @@ pub async fn connect() -> Result<Db> {
 
 /// The kinds of backends built into this program: `memory`, and by the features of this crate `sqlite`, `postgres`.
 pub fn registry() -> Registry {
-    let registry = Registry::new().with(changeover_memory::MemoryBackend::default());
-    #[cfg(feature = "sqlite")]
-    let registry = registry.with(changeover_sqlite::SqliteBackend);
-    #[cfg(feature = "postgres")]
-    let registry = registry.with(changeover_postgres::PostgresBackend);
+    let registry = Registry::new().with(changeover_memory::Memory::new());
     registry
 }
