@@ -71,8 +71,8 @@
 //! orders.append(id, order.version, [order.ship()?]).await?;
 //!
 //! // Or all in one, decided anew when somebody else was faster:
-//! let again = orders.execute(id, Order::apply, |order| Ok([order.ship()?])).await;
-//! assert_eq!(again.unwrap_err().kind(), changeover::ErrorKind::Invalid);
+//! let again = orders.execute(id, Order::apply, |order| order.ship().map(|event| [event])).await;
+//! assert_eq!(again.err().map(|error| error.kind()), Some(changeover::ErrorKind::Invalid));
 //! # Ok(())
 //! # }
 //! ```
