@@ -83,6 +83,8 @@ mod db;
 mod module;
 mod retry;
 mod settings;
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+pub mod transaction;
 mod typed;
 
 pub use changeover_core::events::{Expected, RecordedEvent, StreamId, Version};
@@ -92,6 +94,8 @@ pub use module::{Events, Module};
 #[cfg(feature = "settings")]
 pub use settings::Layers;
 pub use settings::{EffectiveSetting, PersistenceOptions, Source};
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+pub use transaction::{Tx, TxError};
 pub use typed::{Loaded, StreamEvent, TypedStreams};
 
 /// Connects with the settings of this process: [`PersistenceOptions::load`] and the kinds of [`registry`].
@@ -105,5 +109,9 @@ pub async fn connect() -> Result<Db> {
 /// The kinds of backends built into this program: `memory`, and by the features of this crate `sqlite`, `postgres`.
 pub fn registry() -> Registry {
     let registry = Registry::new().with(changeover_memory::Memory::new());
+    #[cfg(feature = "sqlite")]
+    let registry = registry.with(changeover_sqlite::Sqlite);
+    #[cfg(feature = "postgres")]
+    let registry = registry.with(changeover_postgres::Postgres);
     registry
 }
