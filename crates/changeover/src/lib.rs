@@ -86,7 +86,7 @@ mod settings;
 mod typed;
 
 pub use changeover_core::*;
-pub use db::{Db, connect_with};
+pub use db::{Db, connect_lazily, connect_with};
 pub use module::{Events, Module};
 #[cfg(feature = "settings")]
 pub use settings::Layers;
