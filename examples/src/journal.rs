@@ -11,11 +11,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
 use async_trait::async_trait;
-use changeover::core::events::{
+use changeover::events::{
     AllPage, Append, Appended, Expected, Head, HeadOf, NewEvent, ReadAll, ReadStream, Readiness, SchemaVersion,
     StreamAppend, StreamId, StreamPage, Subscribe, Track,
 };
-use changeover::core::{
+use changeover::{
     Applied, Backend as _, BackendSettings, Capabilities, Checkpoint, ConsumerName, Error, ErrorKind, EventStore,
     EventType, Json, LogId, ModuleName, ModuleScope, Result, Subscription, Support, TenantId, Timestamp, Uuid,
 };

@@ -4,8 +4,8 @@ use std::io::Write as _;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use changeover::core::events::{Append, Expected, HeadOf, NewEvent, ReadAll, StreamId};
-use changeover::core::{Detail, ErrorKind, EventStore, Json, OpenBackend, Uuid};
+use changeover::events::{Append, Expected, HeadOf, NewEvent, ReadAll, StreamId};
+use changeover::{Detail, ErrorKind, EventStore, Json, OpenBackend, Uuid};
 use changeover_conformance::{EventsOnly, Harness, StartError};
 use changeover_examples::journal::Journal;
 
@@ -39,7 +39,7 @@ fn order() -> (StreamId, NewEvent) {
     (stream, NewEvent::new("OrderPlaced", Json::parse(r#"{"total":7}"#).unwrap()).unwrap())
 }
 
-async fn everything(store: &Arc<dyn EventStore>) -> Vec<changeover::core::events::RecordedEvent> {
+async fn everything(store: &Arc<dyn EventStore>) -> Vec<changeover::events::RecordedEvent> {
     store.read_all(ReadAll::default()).await.unwrap().events
 }
 

@@ -98,7 +98,10 @@ impl Db {
 impl fmt::Debug for Db {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let backends: Vec<_> = self.backends().collect();
-        f.debug_struct("Db").field("tenant", &self.tenant).field("backends", &backends).finish()
+        f.debug_struct("Db")
+            .field("tenant", &self.tenant)
+            .field("backends", &backends)
+            .finish_non_exhaustive()
     }
 }
 

@@ -10,8 +10,8 @@ use changeover_core::events::{
     Subscribe,
 };
 use changeover_core::{
-    Applied, Capabilities, Checkpoint, ConsumerName, Error, ErrorKind, EventStore, Feed, Limit, LogId, ModuleScope,
-    Result, Subscription, Support, TenantId, Uuid, subscription,
+    Applied, Capabilities, Checkpoint, ConsumerName, Error, ErrorKind, EventStore, Feed, Limit, LogId,
+    ModuleScope, Result, Subscription, Support, TenantId, Uuid, subscription,
 };
 use tokio::runtime::Handle;
 use tokio::sync::watch;

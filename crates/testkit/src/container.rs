@@ -15,7 +15,7 @@ use crate::server::{Handle, SERVER_SETTINGS, Server};
 const DEFAULT_IMAGE: &str = "changeover-test-postgres:18";
 const ENGINE_LIMIT: Duration = Duration::from_secs(10);
 /// An image of one's own choice may be pulled; that takes its time.
-const PULL_LIMIT: Duration = Duration::from_secs(300);
+const PULL_LIMIT: Duration = Duration::from_mins(5);
 
 pub(crate) async fn start(settings: &Settings) -> Result<Server, String> {
     let image = settings.image.as_deref().unwrap_or(DEFAULT_IMAGE);

@@ -4,7 +4,6 @@ use std::error::Error as StdError;
 use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use sha2::{Digest, Sha256};
 use tokio::time::sleep;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::ToSql;
@@ -16,7 +15,7 @@ use crate::server::{Server, shared};
 use crate::url;
 
 /// What a killed test leaves behind is dropped after this time.
-const LEFTOVER_AGE: Duration = Duration::from_secs(3600);
+const LEFTOVER_AGE: Duration = Duration::from_hours(1);
 
 /// A database with what `migrate` makes, copied from the template for `key`.
 ///
@@ -146,9 +145,7 @@ where
     Fut: Future<Output = Result<(), E>>,
     E: Into<Box<dyn StdError + Send + Sync>>,
 {
-    let hash = Sha256::digest(key.as_bytes());
-    let hash: String = hash.iter().take(10).map(|byte| format!("{byte:02x}")).collect();
-    let name = format!("template_{hash}");
+    let name = format!("template_{}", Uuid::new_v5(&Uuid::NAMESPACE_OID, key.as_bytes()).simple());
     let client = server.connect("postgres").await?;
     let doing = "preparing a template database";
     // Ends with the connection, whatever happens here.

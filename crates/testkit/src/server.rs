@@ -23,9 +23,9 @@ use crate::{container, programs, url};
 pub const PASSWORD_ROLE: &str = "changeover_test_password";
 
 /// How long a server may take from its start to its first answer.
-const START_LIMIT: Duration = Duration::from_secs(60);
+const START_LIMIT: Duration = Duration::from_mins(1);
 /// How long a process waits for another one that is starting the server (fetching included).
-const LOCK_LIMIT: Duration = Duration::from_secs(300);
+const LOCK_LIMIT: Duration = Duration::from_mins(5);
 
 /// Speed over durability: a test database is worth nothing after its test.
 pub(crate) const SERVER_SETTINGS: [(&str, &str); 9] = [
@@ -47,6 +47,9 @@ pub struct Server {
     url: String,
     version: String,
     handle: Handle,
+    /// Not so after reading a note: who only found a server does not stop it under its other users.
+    #[serde(skip)]
+    started_here: bool,
 }
 
 /// What is needed to stop a server.
@@ -99,6 +102,11 @@ impl Server {
         self.rung
     }
 
+    /// Whether this process started it, rather than found it.
+    pub fn started_here(&self) -> bool {
+        self.started_here
+    }
+
     /// The server's version, as it says it.
     pub fn version(&self) -> &str {
         &self.version
@@ -129,7 +137,7 @@ impl Server {
 
     pub(crate) async fn given(url: &str) -> Result<Self, String> {
         let version = version_of(url).await?;
-        Ok(Self { rung: Rung::Env, url: url.to_owned(), version, handle: Handle::Given })
+        Ok(Self { rung: Rung::Env, url: url.to_owned(), version, handle: Handle::Given, started_here: false })
     }
 
     /// Waits until a server that was just started answers a query, and prepares it.
@@ -144,7 +152,7 @@ impl Server {
         });
         let version =
             answer.await.map_err(|_| format!("no query was answered within {} s", START_LIMIT.as_secs()))?;
-        let server = Self { rung, url, version, handle };
+        let server = Self { rung, url, version, handle, started_here: true };
         server.ask_members_for_passwords().await.map_err(|error| error.to_string())?;
         Ok(server)
     }

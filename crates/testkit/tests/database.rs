@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use changeover_testkit::{Error, PASSWORD_ROLE, TestDatabase, database, shared, tokio_postgres, with_user};
+use changeover_testkit::{
+    Error, PASSWORD_ROLE, Rung, TestDatabase, database, shared, tokio_postgres, with_user,
+};
 use tokio_postgres::NoTls;
 
 async fn make_orders(url: String) -> Result<(), tokio_postgres::Error> {
@@ -90,6 +92,12 @@ async fn a_failing_statement_tells_the_servers_message_and_code() {
 #[tokio::test]
 async fn members_of_the_password_role_are_asked_for_their_password() {
     let db = TestDatabase::empty().await.expect("a database");
+    let known = "select 1 from pg_roles where rolname = $1";
+    if db.query(known, &[&PASSWORD_ROLE]).await.expect("read").is_empty() {
+        // Its access rules are not ours to write.
+        assert_eq!(shared().await.expect("a server").rung(), Rung::Env);
+        return;
+    }
     let role = format!("{}_role", db.name());
     let password = "p@ss w:/%#é'?";
     let quoted = password.replace('\'', "''");

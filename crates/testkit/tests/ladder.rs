@@ -70,7 +70,7 @@ async fn an_open_port_is_not_a_server() {
     let port = listener.local_addr().expect("an address").port();
     tokio::spawn(async move {
         while let Ok((socket, _)) = listener.accept().await {
-            drop(socket)
+            drop(socket);
         }
     });
     let state = tempfile::tempdir().expect("a folder");

@@ -7,6 +7,7 @@ use changeover_testkit::{Proxy, TestDatabase, tls_server, tokio_postgres};
 use rustls::pki_types::CertificateDer;
 use rustls::{ClientConfig, RootCertStore};
 use tokio::time::timeout;
+use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, NoTls};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
@@ -63,7 +64,7 @@ async fn a_network_that_is_down_refuses_until_it_is_up() {
     let (db, proxy, client) = setting().await;
     proxy.down();
     timeout(LONG, client.batch_execute("select 1")).await.expect("no hang").expect_err("reset");
-    timeout(LONG, through(&proxy, &db)).await.expect("no hang").err().expect("refused");
+    timeout(LONG, through(&proxy, &db)).await.expect("no hang").expect_err("refused");
     proxy.up();
     through(&proxy, &db).await.expect("let in").batch_execute("select 1").await.expect("the proxy forwards");
 }
@@ -124,7 +125,7 @@ async fn the_tls_server_shakes_hands_with_its_certificate_and_refuses_plain_conn
         .expect("an unknown authority");
     let plain =
         tokio_postgres::connect(&server.url_of(db.url()), NoTls).await.err().expect("no plain connection");
-    assert_eq!(plain.code().map(|code| code.code()), Some("28000"));
+    assert_eq!(plain.code().map(SqlState::code), Some("28000"));
 }
 
 #[tokio::test]

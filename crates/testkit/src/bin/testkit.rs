@@ -9,7 +9,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 const HELP: &str = "\
 PostgreSQL for tests.
 
-  testkit run -- COMMAND…   run a command with CHANGEOVER_TEST_POSTGRES_URL set; stop the server afterwards
+  testkit run -- COMMAND…   run a command with CHANGEOVER_TEST_POSTGRES_URL set; stop a server it started
   testkit serve             print the address of a server and keep it until interrupted
   testkit stop              stop what runs of tests without `testkit run` have left running
 
@@ -56,7 +56,7 @@ async fn run(program: &str, arguments: &[&str]) -> Result<ExitCode, Error> {
         Ok(mut child) => signals.wait_for(&mut child).await,
         Err(error) => Err(error),
     };
-    server.stop(&settings.state).await?;
+    leave(&server, &settings).await?;
     match status {
         Ok(status) => Ok(ExitCode::from(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1))),
         Err(error) => Err(Error::Invalid(format!("running {program}: {error}"))),
@@ -70,7 +70,7 @@ async fn serve() -> Result<ExitCode, Error> {
     eprintln!("testkit: {server}; interrupt to stop it");
     println!("{}", server.url());
     signals.next().await;
-    server.stop(&settings.state).await?;
+    leave(&server, &settings).await?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -79,6 +79,11 @@ async fn stop() -> Result<ExitCode, Error> {
         eprintln!("testkit: stopped {server}");
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// A server that was found is left to those who use it.
+async fn leave(server: &Server, settings: &Settings) -> Result<(), Error> {
+    if server.started_here() { server.stop(&settings.state).await } else { Ok(()) }
 }
 
 struct Signals {

@@ -1,0 +1,14 @@
+//! Our own backends under the suite: a harness for each set-up.
+//!
+//! Apart from the suite, which is a library that anyone can use and therefore pulls no driver.
+
+mod memory;
+
+use changeover_conformance::Subject;
+
+pub use memory::MemoryHarness;
+
+/// Every set-up of ours: the columns of the matrix.
+pub fn subjects() -> Vec<Subject> {
+    vec![Subject::of::<MemoryHarness>()]
+}

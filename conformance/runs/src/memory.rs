@@ -1,0 +1,38 @@
+//! The reference backend, in the process of the suite.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use changeover_conformance::{Faults, Harness, StartError};
+use changeover_core::{Backend, BackendSettings, OpenBackend};
+use changeover_memory::Memory;
+
+/// `memory`.
+pub struct MemoryHarness {
+    memory: Memory,
+}
+
+async fn open(memory: &Memory) -> Arc<dyn OpenBackend> {
+    // Opening memory asks nobody: it fails only on settings it does not know, and is given none.
+    memory.open(&BackendSettings::new("memory")).await.expect("memory opens")
+}
+
+#[async_trait]
+impl Harness for MemoryHarness {
+    const NAME: &str = "memory";
+
+    async fn start() -> Result<Self, StartError> {
+        Ok(Self { memory: Memory::new() })
+    }
+
+    async fn client(&self) -> Arc<dyn OpenBackend> {
+        open(&self.memory).await
+    }
+
+    fn faults(&self) -> &dyn Faults {
+        self
+    }
+}
+
+#[async_trait]
+impl Faults for MemoryHarness {}

@@ -1,0 +1,5 @@
+//! The suite on memory, one test a case.
+
+mod memory {
+    changeover_conformance::event_store_suite!(changeover_conformance_runs::MemoryHarness);
+}
