@@ -76,10 +76,12 @@ pub struct OpenPostgres {
     pools: Arc<Pools>,
     wakes: Arc<Wakes>,
     /// What the handles of one module and tenant share, for as long as there is one.
-    shared: Mutex<HashMap<(ModuleScope, TenantId), (Weak<Log>, Weak<Lane>)>>,
+    shared: Mutex<HashMap<(ModuleScope, TenantId), Shared>>,
     /// Modules that were migrated at start.
     migrated: Mutex<HashSet<(ModuleScope, Family)>>,
 }
+
+type Shared = (Weak<Log>, Weak<Lane>);
 
 impl std::fmt::Debug for OpenPostgres {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

@@ -103,14 +103,14 @@ impl Pools {
         self.take(&self.diesel).await
     }
 
-    async fn take<C: Poolable>(&self, shelf: &Arc<Shelf<C>>) -> Result<Pooled<C>> {
+    async fn take<C: Poolable>(&self, from: &Arc<Shelf<C>>) -> Result<Pooled<C>> {
         let take = async {
             let permit = Arc::clone(&self.permits).acquire_owned().await.map_err(|_| closed())?;
-            let (conn, born) = match shelf.pop() {
+            let (conn, born) = match from.pop() {
                 Some(idle) => (idle.conn, idle.born),
                 None => (C::open(&self.connector).await?, Instant::now()),
             };
-            Ok(Pooled { conn: Some(conn), born, shelf: Arc::clone(shelf), _permit: permit })
+            Ok(Pooled { conn: Some(conn), born, shelf: Arc::clone(from), _permit: permit })
         };
         tokio::time::timeout(self.wait, take).await.unwrap_or_else(|_| {
             Err(Error::new(

@@ -1,5 +1,7 @@
 //! What is particular to appends on PostgreSQL: shared commits, cancellation, the owner, immutability.
 
+#![allow(clippy::unwrap_used, reason = "a test says what it expects by failing")]
+
 mod common;
 
 use std::collections::BTreeSet;

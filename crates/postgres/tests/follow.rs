@@ -1,5 +1,7 @@
 //! Subscriptions, the user's transactions, faults of the connection.
 
+#![allow(clippy::unwrap_used, reason = "a test says what it expects by failing")]
+
 mod common;
 
 use std::time::Duration;

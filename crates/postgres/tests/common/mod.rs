@@ -1,6 +1,7 @@
 //! A migrated database for each test, and clients on it.
 
 #![allow(dead_code, reason = "each test file uses a part of it")]
+#![allow(clippy::unwrap_used, reason = "a test says what it expects by failing")]
 
 use std::sync::Arc;
 
