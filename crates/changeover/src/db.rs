@@ -14,7 +14,6 @@ use crate::settings::{BackendPlan, PersistenceOptions, Plan};
 ///
 /// `Config` with every mistake in the settings; `Unavailable` if a backend cannot be reached. The first line of the
 /// log says where records go if there are no settings.
-#[expect(clippy::needless_pass_by_value, reason = "the registry stays with the connection")]
 pub async fn connect_with(options: PersistenceOptions, registry: Registry) -> Result<Db> {
     let plan = options.plan(&registry)?;
     if let Some(notice) = plan.notice {
@@ -91,7 +90,10 @@ impl Db {
 impl fmt::Debug for Db {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let backends: Vec<_> = self.backends().collect();
-        f.debug_struct("Db").field("tenant", &self.tenant).field("backends", &backends).finish()
+        f.debug_struct("Db")
+            .field("tenant", &self.tenant)
+            .field("backends", &backends)
+            .finish_non_exhaustive()
     }
 }
 

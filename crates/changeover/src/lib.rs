@@ -71,8 +71,8 @@
 //! orders.append(id, order.version, [order.ship()?]).await?;
 //!
 //! // Or all in one, decided anew when somebody else was faster:
-//! let again = orders.execute(id, Order::apply, |order| Ok([order.ship()?])).await;
-//! assert_eq!(again.unwrap_err().kind(), changeover::ErrorKind::Invalid);
+//! let again = orders.execute(id, Order::apply, |order| order.ship().map(|event| [event])).await;
+//! assert_eq!(again.err().map(|error| error.kind()), Some(changeover::ErrorKind::Invalid));
 //! # Ok(())
 //! # }
 //! ```
@@ -85,6 +85,7 @@ mod retry;
 mod settings;
 mod typed;
 
+pub use changeover_core::events::{Expected, RecordedEvent, StreamId, Version};
 pub use changeover_core::*;
 pub use db::{Db, connect_with};
 pub use module::{Events, Module};
@@ -103,10 +104,6 @@ pub async fn connect() -> Result<Db> {
 
 /// The kinds of backends built into this program: `memory`, and by the features of this crate `sqlite`, `postgres`.
 pub fn registry() -> Registry {
-    let registry = Registry::new().with(changeover_memory::MemoryBackend::default());
-    #[cfg(feature = "sqlite")]
-    let registry = registry.with(changeover_sqlite::SqliteBackend);
-    #[cfg(feature = "postgres")]
-    let registry = registry.with(changeover_postgres::PostgresBackend);
+    let registry = Registry::new().with(changeover_memory::Memory::new());
     registry
 }

@@ -51,7 +51,11 @@ impl Module {
 
     async fn open_events(&self) -> Result<Arc<dyn EventStore>> {
         let owner = self.home.migrated(&self.shared, Family::Events).await?;
-        owner.backend.events(&self.home.scope, &self.tenant).await.map_err(|error| self.place(error, &owner.name))
+        owner
+            .backend
+            .events(&self.home.scope, &self.tenant)
+            .await
+            .map_err(|error| self.place(error, &owner.name))
     }
 
     fn place(&self, error: Error, backend: &str) -> Error {
@@ -61,7 +65,10 @@ impl Module {
 
 impl fmt::Debug for Module {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Module").field("name", self.name()).field("tenant", &self.tenant).finish()
+        f.debug_struct("Module")
+            .field("name", self.name())
+            .field("tenant", &self.tenant)
+            .finish_non_exhaustive()
     }
 }
 
@@ -155,11 +162,11 @@ impl Home {
     /// The stores say who owns a module; the settings are a hint.
     async fn find_owner(&self, shared: &Shared) -> Result<Owner> {
         let configured = shared.backend(&self.backend).await?;
-        let place = |error: Error| error.with("module", self.scope.module.as_str()).with("backend", &self.backend);
+        let place =
+            |error: Error| error.with("module", self.scope.module.as_str()).with("backend", &self.backend);
         let recorded = configured.owner(&self.scope).await.map_err(place)?;
-        let name = match recorded {
-            None => return Ok(Owner { name: self.backend.clone(), backend: configured }),
-            Some(name) => name,
+        let Some(name) = recorded else {
+            return Ok(Owner { name: self.backend.clone(), backend: configured });
         };
         if name == configured.kind() {
             return Ok(Owner { name: self.backend.clone(), backend: configured });

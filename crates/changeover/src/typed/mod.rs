@@ -10,10 +10,10 @@ use std::fmt;
 use std::ops::Deref;
 use std::sync::Arc;
 
-use changeover_core::events::{Append, Appended, ReadStream};
-use changeover_core::{
-    Error, ErrorKind, Expected, Json, NewEvent, RecordedEvent, Result, StreamId, Uuid, Version,
+use changeover_core::events::{
+    Append, Appended, Expected, NewEvent, ReadStream, RecordedEvent, StreamId, Version,
 };
+use changeover_core::{Error, ErrorKind, Json, Result, Uuid};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -174,7 +174,9 @@ impl<E: StreamEvent> TypedStreams<E> {
             let request = Append::one(self.stream(id)?, Expected::loaded(loaded.version), events);
             match self.send(request).await {
                 Ok(appended) => {
-                    decided.into_iter().for_each(|event| apply(&mut loaded.state, event));
+                    for event in decided {
+                        apply(&mut loaded.state, event);
+                    }
                     loaded.version = appended.streams.first().map(|stream| stream.last);
                     return Ok(loaded);
                 }
