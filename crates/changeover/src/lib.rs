@@ -105,5 +105,9 @@ pub async fn connect() -> Result<Db> {
 /// The kinds of backends built into this program: `memory`, and by the features of this crate `sqlite`, `postgres`.
 pub fn registry() -> Registry {
     let registry = Registry::new().with(changeover_memory::Memory::new());
+    #[cfg(feature = "sqlite")]
+    let registry = registry.with(changeover_sqlite::Sqlite);
+    #[cfg(feature = "postgres")]
+    let registry = registry.with(changeover_postgres::Postgres);
     registry
 }
