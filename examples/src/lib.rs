@@ -1,1 +1,3 @@
-//! Placeholder until the first commit.
+//! What the example programs share with their tests.
+
+pub mod journal;

@@ -10,8 +10,8 @@ use changeover_core::events::{
     Subscribe,
 };
 use changeover_core::{
-    Applied, Capabilities, Checkpoint, ConsumerName, Error, ErrorKind, EventStore, Feed, Limit, ModuleScope,
-    Result, Subscription, Support, TenantId, subscription,
+    Applied, Capabilities, Checkpoint, ConsumerName, Error, ErrorKind, EventStore, Feed, Limit, LogId,
+    ModuleScope, Result, Subscription, Support, TenantId, Uuid, subscription,
 };
 use tokio::runtime::Handle;
 use tokio::sync::watch;
@@ -66,7 +66,7 @@ impl MemoryEvents {
             let message = "the store was closed; open it again";
             return Err(Error::new(ErrorKind::Unavailable, message).during(operation));
         }
-        work(self.shared.lock().entry(self.scope.clone()).or_insert_with(Log::new))
+        work(self.shared.lock().entry(self.scope.clone()).or_insert_with(|| Log::new(LogId(Uuid::new_v4()))))
             .map_err(|error| error.during(operation))
     }
 }

@@ -36,7 +36,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 use changeover_core::backend::{Check, Family, Migrations};
 use changeover_core::{
-    AuditRepository, Backend, BackendSettings, Error, ErrorKind, EventStore, ModuleScope, OpenBackend,
+    AuditRepository, Backend, BackendSettings, Error, ErrorKind, EventStore, LogId, ModuleScope, OpenBackend,
     PlaybookCatalog, Result, TenantId, Timestamp,
 };
 
@@ -64,6 +64,14 @@ impl Memory {
     /// No records yet, and a clock of the caller's own, which may go backwards: `recorded_at` never does.
     pub fn with_clock(clock: impl Fn() -> Timestamp + Send + Sync + 'static) -> Self {
         Self(Arc::new(Shared { logs: Mutex::default(), clock: Box::new(clock) }))
+    }
+
+    /// The same, the log of `scope` being empty and having this identity: for who keeps the records elsewhere and
+    /// brings them back by appending them again.
+    #[must_use]
+    pub fn with_log(self, scope: ModuleScope, id: LogId) -> Self {
+        self.0.lock().insert(scope, Log::new(id));
+        self
     }
 }
 

@@ -37,9 +37,9 @@ pub(crate) struct Records {
 }
 
 impl Log {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(id: LogId) -> Self {
         Self {
-            id: LogId(Uuid::new_v4()),
+            id,
             position: 0,
             recorded_at: Timestamp::MIN,
             tenants: HashMap::new(),

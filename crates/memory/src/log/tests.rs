@@ -24,7 +24,7 @@ fn track(log: &Log, position: i64) -> Track {
 
 /// Two streams at versions 2 and 1, event ids 1 to 3, the consumer `mail` at position 2.
 fn filled() -> Log {
-    let mut log = Log::new();
+    let mut log = Log::new(LogId(Uuid::nil()));
     let mut first = Append::one(stream(1), Expected::NoStream, vec![event(1), event(2)]);
     first.track = Some(track(&log, 2));
     append(&mut log, first).unwrap();
@@ -138,7 +138,8 @@ fn progress_alone_answers_with_its_checkpoint_and_foreign_progress_is_refused() 
     let answer = append(&mut log, alone).unwrap();
     assert_eq!((answer.checkpoint.position(), answer.streams.len(), answer.repeated), (3, 0, false));
     assert_eq!(log.tracked(&tenant(), &ConsumerName::new("mail").unwrap()), Some(answer.checkpoint));
-    let (kind, _) = refused(|_| Append { streams: Vec::new(), track: Some(track(&Log::new(), 9)) });
+    let (kind, _) =
+        refused(|_| Append { streams: Vec::new(), track: Some(track(&Log::new(LogId(Uuid::max())), 9)) });
     assert_eq!(kind, ErrorKind::Invalid);
 }
 
@@ -158,7 +159,7 @@ fn ids_streams_and_progress_of_another_tenant_do_not_exist() {
 // E96: the clock goes back, recorded time does not; a time that was given is kept.
 #[test]
 fn recorded_time_never_goes_backwards() {
-    let mut log = Log::new();
+    let mut log = Log::new(LogId(Uuid::nil()));
     let at = |micros| Timestamp::from_micros(micros).unwrap();
     let mut given = event(3);
     given.occurred_at = Some(at(-5));

@@ -1,0 +1,62 @@
+//! The same work over every backend, beside the raw database, in paired rounds.
+//!
+//! Each point runs raw and ours in turn (A B B A ...), so that a noisy neighbour hits both; what counts is the ratio.
+//! Goals are those of the performance document. Run it with `just bench`, or one part: `just bench append-postgres`.
+
+mod append;
+mod measure;
+mod pgbench;
+mod raw_sqlite;
+mod read;
+mod target;
+
+use clap::{Parser, ValueEnum};
+
+/// Measures Changeover beside the raw database.
+#[derive(Parser)]
+#[command(after_help = "Examples:\n  bench\n  bench append-postgres --seconds 3 --rounds 7\n  bench read --events 1000000")]
+struct Arguments {
+    /// What to measure; everything if nothing is named.
+    parts: Vec<Part>,
+    /// How long one round of one side takes.
+    #[arg(long, default_value_t = 1.5)]
+    seconds: f64,
+    /// How many pairs of rounds a point has.
+    #[arg(long, default_value_t = 5)]
+    rounds: usize,
+    /// How many events are read by `read`.
+    #[arg(long, default_value_t = 100_000)]
+    events: usize,
+}
+
+/// A part of the measurements.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Part {
+    /// Appends on PostgreSQL, beside pgbench.
+    AppendPostgres,
+    /// Appends on SQLite, beside diesel on a bare connection.
+    AppendSqlite,
+    /// Loading streams and reading the whole log.
+    Read,
+}
+
+type AnyError = Box<dyn std::error::Error + Send + Sync>;
+
+#[tokio::main]
+async fn main() -> Result<(), AnyError> {
+    let arguments = Arguments::parse();
+    let wanted = |part| arguments.parts.is_empty() || arguments.parts.contains(&part);
+    let cores = std::thread::available_parallelism()?;
+    println!("{cores} cores, {} rounds of {} s a side", arguments.rounds, arguments.seconds);
+    let plan = measure::Plan { seconds: arguments.seconds, rounds: arguments.rounds };
+    if wanted(Part::AppendPostgres) {
+        append::postgres(plan).await?;
+    }
+    if wanted(Part::AppendSqlite) {
+        append::sqlite(plan).await?;
+    }
+    if wanted(Part::Read) {
+        read::all(plan, arguments.events).await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,83 @@
+//! Stores to measure, opened through the facade as a service would.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use changeover::backend::Family;
+use changeover::events::{Append, Expected, NewEvent, StreamId};
+use changeover::{Db, EventStore, Json, PersistenceOptions, Uuid, connect_with, registry};
+use changeover_testkit::TestDatabase;
+
+use crate::AnyError;
+
+/// A store and the backend behind it.
+pub struct Target {
+    /// The store of the module `events`.
+    pub store: Arc<dyn EventStore>,
+    _db: Db,
+}
+
+impl Target {
+    async fn open(options: PersistenceOptions) -> Result<Self, AnyError> {
+        let db = connect_with(options.with("persistence.default", "m"), registry()).await?;
+        let module = db.module("events")?;
+        db.backend("m").await?.migrations(module.scope(), Family::Events)?.up().await?;
+        let store = module.events().store().await?;
+        Ok(Self { store, _db: db })
+    }
+
+    /// A store on PostgreSQL.
+    pub async fn postgres(url: &str, shared_commits: bool) -> Result<Self, AnyError> {
+        let options = PersistenceOptions::new()
+            .with("backends.m.kind", "postgres")
+            .with("backends.m.url", url)
+            .with("backends.m.pool.max_size", "32")
+            .with("backends.m.shared_commits", shared_commits.to_string());
+        Self::open(options).await
+    }
+
+    /// A store in a SQLite file, `synchronous=FULL`.
+    pub async fn sqlite(path: &Path, shared_commits: bool) -> Result<Self, AnyError> {
+        let options = PersistenceOptions::new()
+            .with("backends.m.kind", "sqlite")
+            .with("backends.m.path", path.display().to_string())
+            .with("backends.m.shared_commits", shared_commits.to_string());
+        Self::open(options).await
+    }
+}
+
+/// A database on the server of the testkit, with the durability that figures are about.
+pub async fn durable_database() -> Result<TestDatabase, AnyError> {
+    let server = changeover_testkit::shared().await?;
+    println!("PostgreSQL {} ({} rung)", server.version(), server.rung().name());
+    let admin = server.connect("postgres").await?;
+    admin.batch_execute("ALTER SYSTEM SET fsync = on").await?;
+    admin.batch_execute("ALTER SYSTEM SET synchronous_commit = on").await?;
+    admin.batch_execute("ALTER SYSTEM SET full_page_writes = on").await?;
+    admin.batch_execute("SELECT pg_reload_conf()").await?;
+    tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+    for setting in ["fsync", "synchronous_commit", "full_page_writes"] {
+        let found: String = admin.query_one(&format!("SHOW {setting}"), &[]).await?.get(0);
+        println!("  {setting} = {found}");
+        if found != "on" {
+            return Err(format!("{setting} is {found}: figures without durability say nothing").into());
+        }
+    }
+    Ok(TestDatabase::empty().await?)
+}
+
+/// An append of `batch` events of about 300 bytes to a new stream.
+pub fn new_stream(batch: usize) -> Result<Append, AnyError> {
+    let stream = StreamId::new("Order", Uuid::now_v7())?;
+    Ok(Append::one(stream, Expected::NoStream, events(batch)?))
+}
+
+/// Events of about 300 bytes, no two alike.
+pub fn events(count: usize) -> Result<Vec<NewEvent>, AnyError> {
+    let mut events = Vec::with_capacity(count);
+    for _ in 0..count {
+        let text = format!(r#"{{"n":"{}","pad":"{}"}}"#, Uuid::new_v4(), "x".repeat(240));
+        events.push(NewEvent::new("OrderPlaced", Json::parse(&text)?)?);
+    }
+    Ok(events)
+}

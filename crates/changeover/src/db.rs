@@ -1,0 +1,162 @@
+//! From settings to open backends. Modules that name one backend share it and its pool.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use changeover_core::{Error, ErrorKind, ModuleName, OpenBackend, Registry, Result, TenantId};
+use tokio::sync::OnceCell;
+
+use crate::module::{Events, Home, Module};
+use crate::settings::{BackendPlan, PersistenceOptions, Plan};
+
+/// Checks the settings and opens every backend that some module or `persistence.default` names.
+///
+/// `Config` with every mistake in the settings; `Unavailable` if a backend cannot be reached. The first line of the
+/// log says where records go if there are no settings.
+pub async fn connect_with(options: PersistenceOptions, registry: Registry) -> Result<Db> {
+    let db = connect_lazily(options, registry)?;
+    if let Some(notice) = db.notice() {
+        tracing::info!("{notice}");
+    }
+    db.shared.open_used().await?;
+    Ok(db)
+}
+
+/// As [`connect_with`], but each backend is opened at its first use: for tools that work on one backend while another
+/// cannot be reached.
+#[expect(clippy::needless_pass_by_value, reason = "the registry stays with the connection")]
+pub fn connect_lazily(options: PersistenceOptions, registry: Registry) -> Result<Db> {
+    let plan = options.plan(&registry)?;
+    let backends = plan.backends.keys().map(|name| (name.clone(), OnceCell::new())).collect();
+    let tenant = plan.tenant.clone();
+    let shared = Shared { plan, registry, backends, homes: Mutex::default() };
+    Ok(Db { shared: Arc::new(shared), tenant })
+}
+
+/// The open backends of a service and the modules on them, for one tenant. Cheap to clone.
+#[derive(Clone)]
+pub struct Db {
+    shared: Arc<Shared>,
+    tenant: TenantId,
+}
+
+impl Db {
+    /// The event store of a module. Nothing is asked of the database before the first use.
+    ///
+    /// `Invalid` if the name cannot be that of a module, `Config` if the settings give it no backend.
+    pub fn events(&self, module: &str) -> Result<Events> {
+        Ok(self.module(module)?.events())
+    }
+
+    /// A module: its stores and its transactions. Errors as [`Db::events`].
+    pub fn module(&self, name: &str) -> Result<Module> {
+        Ok(Module::new(Arc::clone(&self.shared), self.shared.home(name)?, self.tenant.clone()))
+    }
+
+    /// The same backends for another tenant.
+    #[must_use]
+    pub fn for_tenant(&self, tenant: TenantId) -> Self {
+        Self { shared: Arc::clone(&self.shared), tenant }
+    }
+
+    /// Whose records these are.
+    pub fn tenant(&self) -> &TenantId {
+        &self.tenant
+    }
+
+    /// The line that says where records go, if there are no settings.
+    pub fn notice(&self) -> Option<&'static str> {
+        self.shared.plan.notice
+    }
+
+    /// The modules that the settings name.
+    pub fn modules(&self) -> impl Iterator<Item = &ModuleName> {
+        self.shared.plan.modules.keys()
+    }
+
+    /// The backends that the settings name, each with its kind.
+    pub fn backends(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.shared.plan.backends.iter().map(|(name, plan)| (name.as_str(), plan.kind.as_str()))
+    }
+
+    /// The backend of this name, opened if no module is on it. `Config` if the settings have none of this name.
+    pub async fn backend(&self, name: &str) -> Result<Arc<dyn OpenBackend>> {
+        self.shared.backend(name).await
+    }
+
+    /// Closes every backend: all stores are `Unavailable` from then on. Twice is fine.
+    pub async fn close(&self) {
+        for cell in self.shared.backends.values() {
+            if let Some(backend) = cell.get() {
+                backend.close().await;
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Db {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let backends: Vec<_> = self.backends().collect();
+        f.debug_struct("Db")
+            .field("tenant", &self.tenant)
+            .field("backends", &backends)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What all tenants and modules share.
+pub(crate) struct Shared {
+    pub(crate) plan: Plan,
+    registry: Registry,
+    backends: BTreeMap<String, OnceCell<Arc<dyn OpenBackend>>>,
+    homes: Mutex<BTreeMap<String, Arc<Home>>>,
+}
+
+impl Shared {
+    async fn open_used(&self) -> Result<()> {
+        let mut errors = Vec::new();
+        for name in self.plan.used_backends() {
+            errors.extend(self.backend(name).await.err());
+        }
+        let Some(first) = errors.pop() else { return Ok(()) };
+        for cell in self.backends.values() {
+            if let Some(opened) = cell.get() {
+                opened.close().await;
+            }
+        }
+        let all_config = first.kind() == ErrorKind::Config && errors.iter().all(|e| e.kind() == first.kind());
+        if errors.is_empty() || !all_config {
+            return Err(first);
+        }
+        // All mistakes at once, also those that only a backend can see.
+        let lines: Vec<_> = errors.iter().chain([&first]).map(Error::message).collect();
+        Err(Error::new(ErrorKind::Config, lines.join("\n")))
+    }
+
+    pub(crate) async fn backend(&self, name: &str) -> Result<Arc<dyn OpenBackend>> {
+        let (Some(plan), Some(cell)) = (self.plan.backends.get(name), self.backends.get(name)) else {
+            let names: Vec<_> = self.plan.backends.keys().map(String::as_str).collect();
+            let message = format!("there is no backend {name:?}; configured are {}", names.join(", "));
+            return Err(Error::new(ErrorKind::Config, message));
+        };
+        cell.get_or_try_init(|| self.open(name, plan)).await.cloned()
+    }
+
+    async fn open(&self, name: &str, plan: &BackendPlan) -> Result<Arc<dyn OpenBackend>> {
+        let backend = self.registry.get(&plan.kind)?;
+        backend.open(&plan.settings).await.map_err(|error| error.with("backend", name))
+    }
+
+    /// Where a module lives: found once, for all tenants.
+    fn home(&self, module: &str) -> Result<Arc<Home>> {
+        let mut homes = self.homes.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(home) = homes.get(module) {
+            return Ok(Arc::clone(home));
+        }
+        let (scope, backend) = self.plan.module(module)?;
+        let home = Arc::new(Home::new(scope, backend.to_owned()));
+        homes.insert(module.to_owned(), Arc::clone(&home));
+        Ok(home)
+    }
+}

@@ -1,0 +1,219 @@
+//! A network that fails on command, between the code under test and its PostgreSQL.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use crate::error::{Doing, Error};
+use crate::url;
+
+/// A TCP proxy for fault tests. Dropping it ends its connections.
+///
+/// ```no_run
+/// # async fn example(db: changeover_testkit::TestDatabase) -> Result<(), changeover_testkit::Error> {
+/// let proxy = changeover_testkit::Proxy::start(db.url()).await?;
+/// let url = proxy.url(db.url()); // for the store under test
+/// proxy.cut_before_reply_to_commit(); // the commit happens, its answer is lost
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct Proxy {
+    port: u16,
+    control: Arc<Control>,
+    accepting: JoinHandle<()>,
+}
+
+#[derive(Debug)]
+struct Control {
+    network: watch::Sender<Network>,
+    /// The next message of a client that holds these bytes loses its answer.
+    lose_answer_to: Mutex<Option<Vec<u8>>>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Network {
+    mode: Mode,
+    /// Connections of an earlier epoch are reset.
+    epoch: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Mode {
+    Open,
+    Frozen,
+    Down,
+}
+
+impl Proxy {
+    /// A proxy on a free port of 127.0.0.1 in front of the server of `target_url`.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if no port can be had.
+    pub async fn start(target_url: &str) -> Result<Self, Error> {
+        let target = url::address(target_url).to_owned();
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.doing("starting the proxy")?;
+        let port = listener.local_addr().doing("starting the proxy")?.port();
+        let network = watch::Sender::new(Network { mode: Mode::Open, epoch: 0 });
+        let control = Arc::new(Control { network, lose_answer_to: Mutex::new(None) });
+        let accepting = tokio::spawn(accept(listener, target, Arc::clone(&control)));
+        Ok(Self { port, control, accepting })
+    }
+
+    /// `url` through this proxy.
+    pub fn url(&self, url: &str) -> String {
+        url::with_address(url, "127.0.0.1", self.port)
+    }
+
+    /// The address of this proxy.
+    pub fn address(&self) -> SocketAddr {
+        ([127, 0, 0, 1], self.port).into()
+    }
+
+    /// Resets every connection; new ones are served.
+    pub fn cut(&self) {
+        self.control.network.send_modify(|network| network.epoch += 1);
+    }
+
+    /// Stops forwarding in both directions, new connections included: nothing fails and nothing answers.
+    pub fn freeze(&self) {
+        self.set(Mode::Frozen);
+    }
+
+    /// Goes on after [`freeze`](Self::freeze); nothing that was sent meanwhile is lost.
+    pub fn thaw(&self) {
+        self.set(Mode::Open);
+    }
+
+    /// Resets every connection and each new one, until [`up`](Self::up).
+    pub fn down(&self) {
+        self.set(Mode::Down);
+        self.cut();
+    }
+
+    /// Serves connections again after [`down`](Self::down).
+    pub fn up(&self) {
+        self.set(Mode::Open);
+    }
+
+    /// Once: when a client sends `pattern`, the server is given everything up to there and time to finish
+    /// it, and the connection is reset before any of its answer travels back.
+    ///
+    /// A prepared statement is sent as text only the first time; for later calls give bytes of a parameter.
+    pub fn drop_reply_after(&self, pattern: impl Into<Vec<u8>>) {
+        *self.control.pattern() = Some(pattern.into());
+    }
+
+    /// [`drop_reply_after`](Self::drop_reply_after) for the next `COMMIT`.
+    pub fn cut_before_reply_to_commit(&self) {
+        self.drop_reply_after("COMMIT");
+    }
+
+    /// Whether the loss that was ordered has happened.
+    pub fn reply_was_dropped(&self) -> bool {
+        self.control.pattern().is_none()
+    }
+
+    fn set(&self, mode: Mode) {
+        self.control.network.send_modify(|network| network.mode = mode);
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        self.accepting.abort();
+        self.cut();
+    }
+}
+
+impl Control {
+    fn pattern(&self) -> std::sync::MutexGuard<'_, Option<Vec<u8>>> {
+        self.lose_answer_to.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// True once, when what the client has sent lately ends a search for the pattern.
+    fn loses_answer(&self, sent: &[u8]) -> bool {
+        let mut pattern = self.pattern();
+        let found =
+            pattern.as_ref().is_some_and(|bytes| sent.windows(bytes.len().max(1)).any(|it| it == bytes));
+        if found {
+            *pattern = None;
+        }
+        found
+    }
+}
+
+async fn accept(listener: TcpListener, target: String, control: Arc<Control>) {
+    while let Ok((client, _)) = listener.accept().await {
+        let (target, control) = (target.clone(), Arc::clone(&control));
+        tokio::spawn(async move {
+            let mut network = control.network.subscribe();
+            let epoch = network.borrow_and_update().epoch;
+            // A reset, not a polite end: the client must not take it for the server's own doing.
+            let _ = client.set_zero_linger();
+            let gone = async move {
+                let _ = network.wait_for(|now| now.epoch != epoch || now.mode == Mode::Down).await;
+            };
+            tokio::select! {
+                () = gone => {}
+                _ = forward(client, &target, &control) => {}
+            }
+        });
+    }
+}
+
+/// Both directions of one connection, until either side ends it.
+async fn forward(mut client: TcpStream, target: &str, control: &Control) -> std::io::Result<()> {
+    let mut network = control.network.subscribe();
+    thawed(&mut network).await;
+    let mut server = TcpStream::connect(target).await?;
+    client.set_nodelay(true)?;
+    server.set_nodelay(true)?;
+    let (mut from_client, mut from_server) = (vec![0; 64 * 1024], vec![0; 64 * 1024]);
+    let mut sent = Vec::new();
+    loop {
+        thawed(&mut network).await;
+        tokio::select! {
+            _ = network.changed() => {}
+            read = client.read(&mut from_client) => {
+                let bytes = &from_client[..read?];
+                thawed(&mut network).await;
+                if bytes.is_empty() {
+                    return server.shutdown().await;
+                }
+                server.write_all(bytes).await?;
+                // A pattern may lie across two reads.
+                sent.extend_from_slice(bytes);
+                if control.loses_answer(&sent) {
+                    return finish_unheard(server).await;
+                }
+                sent.drain(..sent.len().saturating_sub(1024));
+            }
+            read = server.read(&mut from_server) => {
+                let bytes = &from_server[..read?];
+                thawed(&mut network).await;
+                if bytes.is_empty() {
+                    return client.shutdown().await;
+                }
+                client.write_all(bytes).await?;
+            }
+        }
+    }
+}
+
+async fn thawed(network: &mut watch::Receiver<Network>) {
+    let _ = network.wait_for(|now| now.mode != Mode::Frozen).await;
+}
+
+/// The server does all it was sent, sees the end of the input and leaves. Only then is the client's
+/// connection reset, so a test may look at the outcome at once.
+async fn finish_unheard(mut server: TcpStream) -> std::io::Result<()> {
+    server.shutdown().await?;
+    let mut answer = [0; 4096];
+    while server.read(&mut answer).await? > 0 {}
+    Ok(())
+}
