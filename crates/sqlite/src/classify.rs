@@ -80,8 +80,10 @@ const MESSAGES: &[(&str, ErrorKind, &str)] = &[
 
 /// The error for the caller. Messages of SQLite name tables and columns, never values.
 pub(crate) fn classify(error: &DieselError) -> Error {
-    let DieselError::DatabaseError(kind, information) = error else {
-        return Error::new(ErrorKind::Unexpected, format!("diesel: {error}"));
+    let (kind, information) = match error {
+        DieselError::DatabaseError(kind, information) => (kind, information),
+        DieselError::RollbackErrorOnCommit { commit_error, .. } => return classify(commit_error),
+        other => return Error::new(ErrorKind::Unexpected, format!("diesel: {other}")),
     };
     let message = information.message();
     if matches!(kind, DatabaseErrorKind::Unknown) {

@@ -47,7 +47,7 @@ impl Database {
         &self,
         work: impl FnOnce(&mut SqliteConnection) -> Result<R, Failure> + Send + 'static,
     ) -> Result<R> {
-        self.writer.run(move |conn| conn.immediate_transaction(work).map_err(Failure::into_error)).await
+        self.writer.run(move |conn| sql::write(conn, work).map_err(Failure::into_error)).await
     }
 
     /// The right to write; everybody else who writes through this backend waits meanwhile.

@@ -17,6 +17,7 @@ use super::append::append;
 use super::log::Tables;
 use crate::classify::Failure;
 use crate::database::Database;
+use crate::sql;
 
 /// The most events that share a transaction; one append may have more.
 const SHARED_EVENTS: usize = 1_000;
@@ -58,7 +59,8 @@ pub(crate) async fn submit(
         !std::mem::replace(&mut queue.driven, true)
     };
     if idle {
-        tokio::spawn(drive(Arc::clone(database)));
+        // Made here: a runtime that is shutting down drops the task before it begins.
+        tokio::spawn(drive(Driver { database: Arc::clone(database), done: false }));
     }
     answered.await.unwrap_or_else(|_| {
         let message =
@@ -90,8 +92,8 @@ impl Lane {
 }
 
 /// Works until nothing waits; gives way to whoever waits for the turn to write between two transactions.
-async fn drive(database: Arc<Database>) {
-    let mut driver = Driver { database: Arc::clone(&database), done: false };
+async fn drive(mut driver: Driver) {
+    let database = Arc::clone(&driver.database);
     loop {
         let turn = database.write_turn().await;
         let jobs = database.lane.take(database.options.shared_commits);
@@ -183,7 +185,7 @@ enum Stage {
 
 fn attempt(conn: &mut SqliteConnection, jobs: &[Job]) -> Result<Vec<Result<Appended>>, (Stage, Failure)> {
     let mut stage = Stage::Begin;
-    let done = conn.immediate_transaction(|conn| {
+    let done = sql::write(conn, |conn| {
         stage = Stage::Appends;
         let mut outcomes = Vec::with_capacity(jobs.len());
         for job in jobs {
