@@ -104,6 +104,93 @@ macro_rules! event_store_cases {
             append {
                 append_to_a_new_stream_counts_versions_from_one,
             }
+            subscription {
+                subscription_goes_from_what_is_there_to_what_comes,
+                append_of_another_client_is_delivered_soon,
+                append_during_catch_up_is_delivered_once,
+                subscription_on_an_empty_store_stays_open,
+                dropped_subscription_frees_its_connection,
+                slow_reader_is_cut_off_with_a_checkpoint,
+                subscription_waits_for_its_reader,
+                cut_connection_loses_and_repeats_nothing,
+                lost_notification_loses_nothing,
+                subscription_announces_only_what_can_be_read,
+                progress_moves_on_over_what_does_not_match,
+                two_subscriptions_are_independent,
+                consumer_resumes_from_a_stored_checkpoint_after_reopening,
+            }
+            tracking {
+                progress_and_its_events_are_stored_together,
+                consumers_do_not_share_progress,
+            }
+            values {
+                payload_up_to_the_limit_is_stored_whole,
+                largest_append_is_stored_whole,
+                names_have_1_to_255_characters,
+                every_character_survives_in_a_payload,
+                nul_and_lone_surrogates_are_invalid,
+                unicode_names_are_kept_as_given,
+                names_are_compared_byte_by_byte,
+                names_do_not_order_a_log,
+                sql_is_text_like_other_text,
+                json_is_compared_as_values,
+                numbers_at_their_edges_are_exact,
+                every_uuid_survives,
+                head_is_found_among_thousands_of_streams,
+            }
+            time {
+                times_are_kept_to_the_microsecond,
+                every_instant_of_the_years_1_to_9999_survives,
+                time_zone_of_a_session_changes_nothing,
+                recorded_time_never_goes_backwards,
+            }
+            cancellation {
+                dropped_append_is_stored_whole_or_not_at_all,
+                dropped_append_leaves_a_clean_connection,
+                giving_up_on_a_connection_leaks_none,
+                dropped_read_changes_no_later_answer,
+                panic_of_a_caller_leaves_the_store_usable,
+                end_of_a_runtime_hangs_nothing,
+                operations_of_one_task_do_not_deadlock,
+                exhausted_pool_refuses_in_time_and_recovers,
+            }
+            faults {
+                silent_database_ends_operations_in_time,
+                ended_sessions_cost_a_transient_error_at_most,
+                foreign_lock_ends_an_append_in_time,
+                read_only_database_refuses_appends,
+                full_database_keeps_no_part_of_an_append,
+            }
+            lifecycle {
+                closed_store_is_unavailable,
+                reopened_store_goes_on_where_it_was,
+                two_processes_behave_as_two_clients,
+                store_without_schema_is_a_schema_mismatch,
+                newer_schema_is_refused,
+                what_is_not_declared_refuses,
+                store_works_behind_any_pointer,
+            }
+            errors {
+                same_cause_is_the_same_kind,
+                errors_show_no_secrets,
+            }
+            parity {
+                random_operations_answer_as_the_model_does,
+                one_script_leaves_the_same_dump,
+                one_script_meets_the_same_errors,
+                answers_through_a_layer_are_the_same,
+                numbers_agree_after_a_mixed_load,
+                engines_differ_and_the_store_does_not,
+            }
+            migrations {
+                migrations_apply_from_nothing,
+                records_outlive_a_run_of_the_migrations,
+                two_runners_apply_each_migration_once,
+                schema_taken_back_and_applied_again_is_the_same,
+                schema_itself_keeps_the_rules,
+                tables_with_records_go_only_knowingly,
+                unknown_migration_is_named_and_nothing_applied,
+            }
         }
     };
 }

@@ -2,3 +2,13 @@
 //! checks, and ends with the case's id and the requirements behind it.
 
 pub mod append;
+pub mod cancellation;
+pub mod errors;
+pub mod faults;
+pub mod lifecycle;
+pub mod migrations;
+pub mod parity;
+pub mod subscription;
+pub mod time;
+pub mod tracking;
+pub mod values;

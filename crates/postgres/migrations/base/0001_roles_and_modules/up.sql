@@ -27,11 +27,22 @@ BEGIN
         BEGIN
             EXECUTE pg_catalog.format('GRANT changeover_owner TO %I WITH INHERIT TRUE, SET TRUE', current_user);
         EXCEPTION
-            WHEN unique_violation THEN NULL;
+            WHEN unique_violation OR internal_error THEN NULL;
             WHEN insufficient_privilege THEN
                 RAISE EXCEPTION '"%" may not act as "changeover_owner"', current_user
                     USING ERRCODE = 'insufficient_privilege',
                           HINT = 'Grant it: GRANT changeover_owner TO <login> WITH INHERIT TRUE, SET TRUE.';
+        END;
+    END IF;
+
+    -- Who may act as the owner may step down to the application's role, which is what the pool does.
+    IF NOT pg_catalog.pg_has_role('changeover_owner', 'changeover_app', 'SET') THEN
+        BEGIN
+            GRANT changeover_app TO changeover_owner;
+        EXCEPTION
+            WHEN unique_violation OR internal_error THEN NULL;   -- another migration of the cluster granted it
+            WHEN insufficient_privilege THEN
+                RAISE NOTICE 'changeover_app is not granted to changeover_owner: %', SQLERRM;
         END;
     END IF;
 END

@@ -1,4 +1,4 @@
--- Removes the module's events for good.
+-- removes-records
 DELETE FROM changeover.module WHERE module = event_store.module_name();
 DROP SCHEMA event_store CASCADE;
 

@@ -1,0 +1,97 @@
+//! A connection for our own statements: each prepared once, each with a deadline of its own.
+//!
+//! These go through the driver and not through diesel, since diesel does not pass SQLSTATE on.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use changeover_core::{Applied, Error, ErrorKind, Result};
+use tokio_postgres::types::ToSql;
+use tokio_postgres::{Client, Row, Statement};
+
+use crate::classify;
+use crate::connect::Connector;
+use crate::pool::Poolable;
+
+/// What the server is given beyond its own `statement_timeout` before the client stops waiting.
+const GRACE: Duration = Duration::from_secs(1);
+
+pub(crate) struct PgClient {
+    client: Client,
+    statements: HashMap<Arc<str>, Statement>,
+    connector: Arc<Connector>,
+    broken: bool,
+}
+
+impl Poolable for PgClient {
+    async fn open(connector: &Arc<Connector>) -> Result<Self> {
+        let (client, with_role) = connector.client().await?;
+        Ok(Self { client, statements: HashMap::new(), connector: Arc::clone(connector), broken: !with_role })
+    }
+
+    fn is_broken(&mut self) -> bool {
+        self.broken || self.client.is_closed()
+    }
+}
+
+impl PgClient {
+    /// Runs a statement that only reads.
+    pub(crate) async fn read(&mut self, sql: &Arc<str>, params: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>> {
+        self.run(sql, params, false).await.map_err(|timeout| timeout.unwrap_or_else(too_long))
+    }
+
+    /// Runs a statement that writes; errors say whether it may have been stored.
+    pub(crate) async fn write(&mut self, sql: &Arc<str>, params: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>> {
+        self.run(sql, params, true)
+            .await
+            .map_err(|timeout| timeout.unwrap_or_else(|| too_long().applied(Applied::Unknown)))
+    }
+
+    /// `Err(None)`: the deadline passed.
+    async fn run(
+        &mut self,
+        sql: &Arc<str>,
+        params: &[&(dyn ToSql + Sync)],
+        writes: bool,
+    ) -> Result<Vec<Row>, Option<Error>> {
+        let limit = self.connector.command_timeout.saturating_add(GRACE);
+        let (client, statements) = (&self.client, &mut self.statements);
+        let work = async {
+            let statement = if let Some(statement) = statements.get(sql) {
+                statement.clone()
+            } else {
+                let made = client.prepare(sql).await.map_err(|error| {
+                    let error = classify::read_error(&error);
+                    // Nothing was written yet, whatever went wrong.
+                    if writes { error.applied(Applied::No) } else { error }
+                })?;
+                statements.insert(Arc::clone(sql), made.clone());
+                made
+            };
+            client.query(&statement, params).await.map_err(|error| {
+                if writes { classify::write_error(&error) } else { classify::read_error(&error) }
+            })
+        };
+        // Broken until it answered: a caller that is dropped meanwhile leaves a connection that is still busy.
+        let was = std::mem::replace(&mut self.broken, true);
+        if let Ok(answer) = tokio::time::timeout(limit, work).await {
+            self.broken = was;
+            return answer.map_err(Some);
+        }
+        let (cancel, tls) = (self.client.cancel_token(), self.connector.tls());
+        tokio::spawn(async move {
+            if tokio::time::timeout(GRACE, cancel.cancel_query(tls)).await.is_err() {
+                tracing::debug!("a statement past its deadline could not be cancelled");
+            }
+        });
+        Err(None)
+    }
+}
+
+fn too_long() -> Error {
+    Error::new(
+        ErrorKind::Timeout,
+        "the database did not answer within command_timeout; it was asked to cancel the statement",
+    )
+}

@@ -1,0 +1,146 @@
+//! Opens connections and sets their session up, the same for every use: the pool, the user's transactions, LISTEN and
+//! migrations.
+//!
+//! Row security protects nobody from a login that may bypass it. Where the login is a superuser, has BYPASSRLS or may
+//! act as the owner, the session steps down to the application's role before anything else is asked.
+
+use std::time::Duration;
+
+use changeover_core::{Error, ErrorKind, Result};
+use secrecy::ExposeSecret;
+use tokio_postgres::tls::MakeTlsConnect;
+use tokio_postgres::{Client, Config, SimpleQueryMessage, Socket};
+
+use crate::classify;
+use crate::settings::{Roles, Settings};
+use crate::tls::{MakeTls, connector};
+use crate::url::{SslMode, Target};
+
+/// The connection's own half, to be driven by somebody.
+pub(crate) type Driver = tokio_postgres::Connection<Socket, <MakeTls as MakeTlsConnect<Socket>>::Stream>;
+
+/// Makes connections of one backend.
+pub(crate) struct Connector {
+    config: Config,
+    tls: MakeTls,
+    session: String,
+    pub command_timeout: Duration,
+}
+
+impl Connector {
+    /// For the service.
+    pub(crate) fn new(settings: &Settings) -> Result<Self> {
+        let millis = settings.command_timeout.as_millis();
+        let Roles { owner, app, .. } = &settings.roles;
+        // SET, not start-up options: a pooler in transaction mode refuses those. The role names are checked words.
+        let session = format!(
+            "SET statement_timeout = {millis}; SET TimeZone = 'UTC'; \
+             SELECT pg_catalog.set_config('role', '{app}', false) FROM pg_catalog.pg_roles AS me \
+              WHERE me.rolname = session_user \
+                AND EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = '{app}') \
+                AND (me.rolsuper OR me.rolbypassrls OR EXISTS (SELECT FROM pg_catalog.pg_roles AS o \
+                     WHERE o.rolname = '{owner}' AND pg_catalog.pg_has_role(me.oid, o.oid, 'MEMBER'))); \
+             SELECT (EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = '{app}'))::text"
+        );
+        Self::make(&settings.target, session, settings.command_timeout)
+    }
+
+    /// For migrations: the login as it is, statements as long as they need.
+    pub(crate) fn for_migrations(settings: &Settings) -> Result<Self> {
+        let session = "SET statement_timeout = 0; SET TimeZone = 'UTC'; SELECT 'true'".to_owned();
+        Self::make(&settings.migrate_target, session, Duration::MAX)
+    }
+
+    fn make(target: &Target, session: String, command_timeout: Duration) -> Result<Self> {
+        let mut config = Config::new();
+        config
+            .host(&target.host)
+            .port(target.port)
+            .user(&target.user)
+            .dbname(&target.database)
+            .application_name(&target.application_name)
+            .connect_timeout(target.connect_timeout)
+            .ssl_mode(match target.tls.mode {
+                SslMode::Disable => tokio_postgres::config::SslMode::Disable,
+                SslMode::Prefer if target.is_socket() => tokio_postgres::config::SslMode::Disable,
+                SslMode::Prefer => tokio_postgres::config::SslMode::Prefer,
+                SslMode::Require | SslMode::VerifyCa | SslMode::VerifyFull => {
+                    tokio_postgres::config::SslMode::Require
+                }
+            });
+        if let Some(password) = &target.password {
+            config.password(password.expose_secret());
+        }
+        Ok(Self { config, tls: connector(&target.tls)?, session, command_timeout })
+    }
+
+    /// A connection and its driver, session not yet set up.
+    pub(crate) async fn raw(&self) -> Result<(Client, Driver)> {
+        self.config.connect(self.tls.clone()).await.map_err(|error| refused(&error))
+    }
+
+    /// A connection that drives itself, with its session set up. Also says whether the application's role was there to
+    /// step down to; where it was not, the connection serves this once.
+    pub(crate) async fn client(&self) -> Result<(Client, bool)> {
+        let (client, driver) = self.raw().await?;
+        tokio::spawn(async move {
+            if driver.await.is_err() {
+                tracing::debug!("a connection to the database ended with an error");
+            }
+        });
+        let answer =
+            client.simple_query(&self.session).await.map_err(|error| classify::read_error(&error))?;
+        let with_role = answer.iter().rev().find_map(|message| match message {
+            SimpleQueryMessage::Row(row) => row.get(0).map(|value| value == "true"),
+            _ => None,
+        });
+        Ok((client, with_role.unwrap_or(false)))
+    }
+
+    /// The statements that set a session up.
+    pub(crate) fn session(&self) -> &str {
+        &self.session
+    }
+
+    /// For cancelling a statement.
+    pub(crate) fn tls(&self) -> MakeTls {
+        self.tls.clone()
+    }
+}
+
+/// Why no connection was had. What the server said is kept, what the network said is told by its kind.
+fn refused(error: &tokio_postgres::Error) -> Error {
+    if error.code().is_some() {
+        return classify::read_error(error);
+    }
+    let mut cause = std::error::Error::source(error);
+    while let Some(inner) = cause {
+        if let Some(tls) = inner.downcast_ref::<rustls::Error>() {
+            return certificate(tls);
+        }
+        if let Some(io) = inner.downcast_ref::<std::io::Error>() {
+            if let Some(tls) = io.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
+                return certificate(tls);
+            }
+            return Error::new(
+                ErrorKind::Unavailable,
+                format!(
+                    "no connection to the database: {}; check that it runs and that url is right",
+                    io.kind()
+                ),
+            );
+        }
+        cause = inner.source();
+    }
+    Error::new(
+        ErrorKind::Unavailable,
+        "no connection to the database: it does not answer, or not as url asks (TLS, password); check both",
+    )
+}
+
+fn certificate(error: &rustls::Error) -> Error {
+    Error::new(
+        ErrorKind::Unavailable,
+        format!("no connection to the database: TLS failed: {error}; check sslmode and sslrootcert"),
+    )
+}

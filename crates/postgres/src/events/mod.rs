@@ -1,0 +1,289 @@
+//! The event store of one module and tenant.
+
+mod append;
+mod lane;
+mod read;
+mod subscribe;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use changeover_core::events::{
+    AllPage, Append, Appended, Head, HeadOf, ReadAll, ReadStream, Readiness, StreamPage, Subscribe,
+};
+use changeover_core::{
+    Applied, Capabilities, Checkpoint, ConsumerName, Detail, Error, ErrorKind, EventStore, LogId,
+    ModuleScope, Result, Subscription, Support, TenantId, Uuid,
+};
+use tokio::sync::OnceCell;
+
+pub(crate) use append::{Arrays, Outcome, answers};
+pub(crate) use lane::Lane;
+pub(crate) use subscribe::Wakes;
+
+use crate::client::PgClient;
+use crate::migrate;
+use crate::pool::{Pools, closed};
+use crate::statements::{Statements, channel};
+
+/// What `ready` waits for an answer.
+const READY_WITHIN: Duration = Duration::from_secs(5);
+
+/// A module's log as one tenant sees it; shared by the handles of that tenant.
+pub(crate) struct Log {
+    pub scope: ModuleScope,
+    pub tenant: TenantId,
+    pub statements: Statements,
+    pools: Arc<Pools>,
+    wakes: Arc<Wakes>,
+    channel: String,
+    id: OnceCell<LogId>,
+}
+
+impl Log {
+    pub(crate) fn new(scope: &ModuleScope, tenant: &TenantId, pools: Arc<Pools>, wakes: Arc<Wakes>) -> Self {
+        Self {
+            scope: scope.clone(),
+            tenant: tenant.clone(),
+            statements: Statements::of(scope),
+            pools,
+            wakes,
+            channel: channel(scope),
+            id: OnceCell::new(),
+        }
+    }
+
+    /// The identity of the log, asked for once.
+    pub(crate) async fn id(&self) -> Result<LogId> {
+        self.id
+            .get_or_try_init(|| async {
+                let mut conn = self.pools.get().await?;
+                let module = self.scope.module.as_str();
+                let rows = conn.read(&self.statements.module, &[&module]).await?;
+                let row = rows.first().ok_or_else(|| no_module(module))?;
+                Ok(LogId(row.try_get::<_, Uuid>(0).map_err(|_| unreadable())?))
+            })
+            .await
+            .copied()
+    }
+
+    /// Stores the requests by one call, each on its own terms.
+    pub(crate) async fn append_all(&self, requests: &[&Append]) -> Result<Vec<Result<Appended>>> {
+        let log = self.id().await.map_err(|error| error.applied(Applied::No))?;
+        let mut conn = self.pools.get().await.map_err(|error| error.applied(Applied::No))?;
+        let arrays = Arrays::of(requests);
+        let tenant = self.tenant.as_str();
+        let rows = match conn.write(&self.statements.append, &arrays.params(&tenant)).await {
+            Ok(rows) => rows,
+            Err(error) if error.kind() == ErrorKind::Moved => return Err(self.moved(&mut conn, error).await),
+            Err(error) => return Err(error),
+        };
+        let outcomes = rows.iter().map(Outcome::of).collect::<Result<Vec<_>, _>>();
+        Ok(answers(requests, &outcomes.map_err(|_| unreadable().applied(Applied::Unknown))?, log))
+    }
+
+    /// Who owns the module now.
+    pub(crate) async fn owner(&self) -> Result<Option<String>> {
+        owner_by(&mut *self.pools.get().await?, &self.scope).await
+    }
+
+    /// Adds who owns the module now.
+    async fn moved(&self, conn: &mut PgClient, error: Error) -> Error {
+        match owner_by(conn, &self.scope).await {
+            Ok(Some(owner)) => error.with_detail(Detail::Moved { owner }),
+            _ => error,
+        }
+    }
+
+    /// Tells subscribers, here and elsewhere, that there is something to read.
+    pub(crate) fn announce(&self) {
+        self.wakes.announce(&self.channel);
+    }
+}
+
+/// The recorded owner of a module; `None` without a record.
+pub(crate) async fn owner_by(conn: &mut PgClient, scope: &ModuleScope) -> Result<Option<String>> {
+    let sql = "SELECT owner FROM changeover.module WHERE module = $1".into();
+    match conn.read(&sql, &[&scope.module.as_str()]).await {
+        Ok(rows) => Ok(rows.first().and_then(|row| row.try_get(0).ok())),
+        Err(error) if error.kind() == ErrorKind::SchemaMismatch => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+fn no_module(module: &str) -> Error {
+    Error::new(
+        ErrorKind::SchemaMismatch,
+        format!("module {module} is not in this database; run migrate up for it"),
+    )
+}
+
+fn unreadable() -> Error {
+    Error::new(
+        ErrorKind::SchemaMismatch,
+        "the database answers in another form than this program knows; run migrate status",
+    )
+}
+
+/// A handle.
+pub(crate) struct PostgresEvents {
+    log: Arc<Log>,
+    /// `None`: every append commits on its own.
+    lane: Option<Arc<Lane>>,
+    closed: AtomicBool,
+}
+
+impl PostgresEvents {
+    pub(crate) fn new(log: Arc<Log>, lane: Option<Arc<Lane>>) -> Self {
+        Self { log, lane, closed: AtomicBool::new(false) }
+    }
+
+    fn check_open(&self) -> Result<()> {
+        if self.closed.load(Ordering::Relaxed) { Err(closed()) } else { Ok(()) }
+    }
+
+    async fn append_one(&self, request: Append) -> Result<Appended> {
+        self.check_open().map_err(|error| error.applied(Applied::No))?;
+        check(&request, &self.log).await.map_err(|error| error.applied(Applied::No))?;
+        if let Some(lane) = &self.lane {
+            return lane.append(request).await;
+        }
+        // In a task of its own, so that a caller who goes away leaves nothing half done.
+        let log = Arc::clone(&self.log);
+        let task = tokio::spawn(async move {
+            let answer = log.append_all(&[&request]).await?.pop().unwrap_or_else(|| Err(unreadable()))?;
+            if !answer.repeated {
+                log.announce();
+            }
+            Ok(answer)
+        });
+        task.await.unwrap_or_else(|_| {
+            Err(Error::new(ErrorKind::Unexpected, "the task that writes has ended").applied(Applied::Unknown))
+        })
+    }
+}
+
+/// The rules that hold before anything is asked of the database.
+pub(crate) async fn check(request: &Append, log: &Log) -> Result<()> {
+    request.validate()?;
+    if let Some(track) = &request.track {
+        track.checkpoint.position_in(log.id().await?)?;
+    }
+    Ok(())
+}
+
+#[async_trait]
+impl EventStore for PostgresEvents {
+    fn capabilities(&self) -> Capabilities {
+        capabilities()
+    }
+
+    async fn append(&self, request: Append) -> Result<Appended> {
+        self.append_one(request).await.map_err(|error| error.during("events.append"))
+    }
+
+    async fn read_stream(&self, request: ReadStream) -> Result<StreamPage> {
+        self.check_open()?;
+        self.log.read_stream(&request).await.map_err(|error| error.during("events.read_stream"))
+    }
+
+    async fn read_all(&self, request: ReadAll) -> Result<AllPage> {
+        self.check_open()?;
+        self.log.read_all(&request).await.map_err(|error| error.during("events.read_all"))
+    }
+
+    async fn head(&self, of: HeadOf) -> Result<Head> {
+        self.check_open()?;
+        self.log.head(&of).await.map_err(|error| error.during("events.head"))
+    }
+
+    async fn tracked(&self, consumer: ConsumerName) -> Result<Option<Checkpoint>> {
+        self.check_open()?;
+        self.log.tracked(&consumer).await.map_err(|error| error.during("events.tracked"))
+    }
+
+    async fn subscribe(&self, request: Subscribe) -> Result<Subscription> {
+        self.check_open()?;
+        let started = subscribe::start(&self.log, request).await;
+        started.map_err(|error| error.during("events.subscribe"))
+    }
+
+    async fn ready(&self) -> Result<Readiness> {
+        self.check_open()?;
+        let answer = tokio::time::timeout(READY_WITHIN, self.log.ready()).await.unwrap_or_else(|_| {
+            Err(Error::new(
+                ErrorKind::Timeout,
+                format!("the database did not answer within {READY_WITHIN:?}; check that it runs"),
+            ))
+        });
+        answer.map_err(|error| error.during("events.ready"))
+    }
+
+    async fn close(&self) -> Result<()> {
+        self.closed.store(true, Ordering::Relaxed);
+        Ok(())
+    }
+}
+
+/// What PostgreSQL offers.
+pub(crate) fn capabilities() -> Capabilities {
+    Capabilities {
+        durable: Support::Yes,
+        shared: Support::Yes,
+        concurrent_writers: Support::No(
+            "writers of a module take turns from their first append to their commit, so that positions rise in the \
+             order of commits",
+        ),
+        transactions: Support::Yes,
+        tenants: Support::Yes,
+        push: Support::Yes,
+        recorded_time: Support::Yes,
+        hash_chain: Support::No("audit records are not kept by this version"),
+        retention: Support::No("audit records are not kept by this version"),
+    }
+}
+
+impl Log {
+    async fn ready(&self) -> Result<Readiness> {
+        let mut conn = self.pools.get().await?;
+        let module = self.scope.module.as_str();
+        let rows = conn.read(&self.statements.ready, &[&module]).await?;
+        let row = rows.first().ok_or_else(unreadable)?;
+        let column = |index: usize| row.try_get::<_, Option<String>>(index).map_err(|_| unreadable());
+        let (version, owner, applied) = (column(0)?, column(1)?, column(2)?);
+        let waiting = row.try_get::<_, i64>(3).map_err(|_| unreadable())?;
+
+        let known = migrate::ids(changeover_core::backend::Family::Events).join(" ");
+        if applied.as_deref() != Some(&known) {
+            return Err(Error::new(
+                ErrorKind::SchemaMismatch,
+                format!(
+                    "module {module} has the migrations {:?}, this program needs {known:?}; run migrate up, or a newer \
+                     program",
+                    applied.unwrap_or_default()
+                ),
+            ));
+        }
+        match owner {
+            Some(owner) if owner != "postgres" => {
+                return Err(Error::new(
+                    ErrorKind::Moved,
+                    format!("module {module} is not owned by this backend but by: {owner}"),
+                )
+                .with_detail(Detail::Moved { owner }));
+            }
+            None => return Err(no_module(module)),
+            Some(_) => {}
+        }
+        Ok(Readiness {
+            notes: vec![
+                format!("PostgreSQL {}", version.unwrap_or_default()),
+                format!("schema: {known}"),
+                format!("{waiting} transactions wait for an advisory lock"),
+                self.pools.note(),
+            ],
+        })
+    }
+}

@@ -1,0 +1,479 @@
+//! The schema: plain SQL in folders, the only source of it, and the runner that applies it.
+//!
+//! A module of a user's own has the same SQL under a schema of its own: whole words are replaced, nothing else. The
+//! checksum is of the files as shipped, so that names in the settings do not look like a changed file.
+
+use std::collections::HashMap;
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use changeover_core::backend::{Family, MigrationStatus, Migrations};
+use changeover_core::{Error, ErrorKind, ModuleScope, Result, Timestamp, sha256_hex};
+use tokio_postgres::{Client, Row};
+
+use crate::classify;
+use crate::codec::Micros;
+use crate::connect::Connector;
+use crate::settings::Settings;
+use crate::statements::schema;
+
+/// The oldest server that will do.
+const OLDEST: i32 = 160_000;
+/// What all modules of a database share; recorded under this name of a module.
+const BASE: &str = "base";
+/// First line of a file whose one statement cannot run in a transaction.
+const NO_TRANSACTION: &str = "-- no-transaction";
+/// First line of a down.sql that removes records.
+const REMOVES_RECORDS: &str = "-- removes-records";
+
+struct Shipped {
+    family: &'static str,
+    id: &'static str,
+    up: &'static str,
+    down: &'static str,
+}
+
+macro_rules! shipped {
+    ($family:literal, $name:literal) => {
+        Shipped {
+            family: $family,
+            id: concat!($family, "/", $name),
+            up: include_str!(concat!("../migrations/", $family, "/", $name, "/up.sql")),
+            down: include_str!(concat!("../migrations/", $family, "/", $name, "/down.sql")),
+        }
+    };
+}
+
+/// Append-only: none is edited or removed once it was released.
+const SHIPPED: &[Shipped] = &[
+    shipped!("base", "0001_roles_and_modules"),
+    shipped!("events", "0001_streams_and_events"),
+    shipped!("events", "0002_append"),
+    shipped!("events", "0003_reads"),
+];
+
+impl Shipped {
+    fn checksum(&self) -> String {
+        sha256_hex(format!("{}\0{}", self.up, self.down).as_bytes())
+    }
+
+    fn description(&self) -> String {
+        let line = self.up.lines().find_map(|line| line.strip_prefix("-- description: "));
+        line.unwrap_or_default().to_owned()
+    }
+
+    /// The module it is recorded under.
+    fn module<'a>(&self, scope: &'a ModuleScope) -> &'a str {
+        if self.family == BASE { BASE } else { scope.module.as_str() }
+    }
+}
+
+/// The migrations that a family's tables are made by, without what modules share.
+pub(crate) fn ids(family: Family) -> Vec<&'static str> {
+    SHIPPED.iter().filter(|it| it.family == family.as_str()).map(|it| it.id).collect()
+}
+
+/// A SHA-256, in hex, over all shipped migrations: a new key for a test template whenever one of them changes.
+pub fn migrations_key() -> String {
+    sha256_hex(SHIPPED.iter().map(Shipped::checksum).collect::<String>().as_bytes())
+}
+
+/// The schema of a family as SQL scripts, in the order to run them, for a database that is set up without this program
+/// (names as by default; running them again changes nothing). Each entry: file name and text.
+pub fn init_scripts(family: Family) -> Vec<(String, String)> {
+    let wanted = SHIPPED.iter().filter(|it| it.family == BASE || it.family == family.as_str());
+    wanted
+        .zip(1..)
+        .map(|(it, number)| {
+            let record = format!(
+                "\nINSERT INTO changeover._migrations (module, id, description, checksum) VALUES ('{}', '{}', '{}', '{}') \
+                 ON CONFLICT (module, id) DO NOTHING;\n",
+                it.family,
+                it.id,
+                it.description().replace('\'', "''"),
+                it.checksum()
+            );
+            (format!("{number:02}_{}.sql", it.id.replace('/', "_")), format!("{}{record}", it.up))
+        })
+        .collect()
+}
+
+/// The migrations of one family of one module in one database.
+pub(crate) struct PostgresMigrations {
+    pub settings: Arc<Settings>,
+    pub scope: ModuleScope,
+    pub family: Family,
+}
+
+/// Where a list of migrations stands in the database.
+struct State {
+    statuses: Vec<MigrationStatus>,
+    /// How many of the shipped ones, from the first, are applied.
+    applied: usize,
+}
+
+impl PostgresMigrations {
+    fn shipped(&self) -> Vec<&'static Shipped> {
+        SHIPPED.iter().filter(|it| it.family == BASE || it.family == self.family.as_str()).collect()
+    }
+
+    fn render(&self, it: &Shipped, sql: &str) -> String {
+        let roles = &self.settings.roles;
+        let schema_of_module = schema(&self.scope, "event_store");
+        let module = format!("'{}'", self.scope.module);
+        let mut words = vec![
+            ("changeover_owner", roles.owner.as_str()),
+            ("changeover_app", &roles.app),
+            ("changeover_copier", &roles.copier),
+        ];
+        if it.family != BASE {
+            words.push(("event_store", &schema_of_module));
+        }
+        let text = replace_words(sql, &words);
+        if it.family == BASE { text } else { text.replace("'events'", &module) }
+    }
+
+    /// A connection of the login that may change the schema, to a server that will do.
+    async fn connect(&self) -> Result<Client> {
+        let (client, _) = Connector::for_migrations(&self.settings)?.client().await?;
+        let row = one(
+            &client,
+            "SELECT current_setting('server_version_num')::int, current_setting('server_version')",
+        )
+        .await?;
+        if row.get::<_, i32>(0) < OLDEST {
+            let found: String = row.get(1);
+            return Err(Error::new(
+                ErrorKind::SchemaMismatch,
+                format!(
+                    "the server is PostgreSQL {found}, version 16 or later is needed; upgrade the server"
+                ),
+            ));
+        }
+        Ok(client)
+    }
+
+    /// As [`Self::connect`], alone among all runners until the connection ends.
+    async fn connect_alone(&self) -> Result<Client> {
+        let client = self.connect().await?;
+        client
+            .batch_execute(
+                "SELECT pg_catalog.pg_advisory_lock(pg_catalog.hashtextextended('changeover/migrate/*', 0))",
+            )
+            .await
+            .map_err(|error| classify::read_error(&error))?;
+        Ok(client)
+    }
+
+    async fn state(&self, client: &Client) -> Result<State> {
+        let shipped = self.shipped();
+        let there: bool =
+            one(client, "SELECT to_regclass('changeover._migrations') IS NOT NULL").await?.get(0);
+        let rows = if there {
+            client
+                .query(
+                    "SELECT module, id, description, checksum, applied_at FROM changeover._migrations \
+                     WHERE module IN ('base', $1) ORDER BY module <> 'base', id",
+                    &[&self.scope.module.as_str()],
+                )
+                .await
+                .map_err(|error| classify::read_error(&error))?
+        } else {
+            Vec::new()
+        };
+        let mut found: HashMap<(String, String), Row> =
+            rows.into_iter().map(|row| ((row.get(0), row.get(1)), row)).collect();
+
+        let mut statuses = Vec::new();
+        let mut applied = 0;
+        let mut gap = false;
+        for it in &shipped {
+            let row = found.remove(&(it.module(&self.scope).to_owned(), it.id.to_owned()));
+            let problem = match &row {
+                Some(_) if gap => Some("an earlier migration is missing".to_owned()),
+                Some(row) if row.get::<_, String>(3) != it.checksum() => {
+                    Some("its text has changed since it was applied".to_owned())
+                }
+                _ => None,
+            };
+            applied += usize::from(row.is_some());
+            gap |= row.is_none();
+            statuses.push(MigrationStatus {
+                id: it.id.to_owned(),
+                description: it.description(),
+                checksum: it.checksum(),
+                applied_at: row.map(|row| Timestamp::from_micros(row.get::<_, Micros>(4).0)).transpose()?,
+                problem,
+            });
+        }
+        let mut unknown: Vec<_> = found
+            .into_values()
+            // Other families of the same module are not ours to judge.
+            .filter(|row| {
+                let family = row.get::<_, String>(1);
+                family.starts_with("base/") || family.starts_with(&format!("{}/", self.family.as_str()))
+            })
+            .map(|row| {
+                Ok(MigrationStatus {
+                    id: row.get(1),
+                    description: row.get(2),
+                    checksum: row.get(3),
+                    applied_at: Some(Timestamp::from_micros(row.get::<_, Micros>(4).0)?),
+                    problem: Some("unknown here: the schema is newer than this program".to_owned()),
+                })
+            })
+            .collect::<Result<_>>()?;
+        unknown.sort_by(|a, b| a.id.cmp(&b.id));
+        statuses.extend(unknown);
+        Ok(State { statuses, applied })
+    }
+
+    /// The state, if it is one that this program may go on from.
+    async fn sound_state(&self, client: &Client) -> Result<State> {
+        let state = self.state(client).await?;
+        let mut problems = String::new();
+        for status in &state.statuses {
+            if let Some(problem) = &status.problem {
+                // Writing to a String cannot fail.
+                let _ = write!(problems, "{}: {problem}; ", status.id);
+            }
+        }
+        if problems.is_empty() {
+            return Ok(state);
+        }
+        Err(Error::new(
+            ErrorKind::SchemaMismatch,
+            format!("{problems}nothing was applied; use the program that belongs to this schema"),
+        ))
+    }
+
+    /// The service's login acts as the application's role, where it is not the login that migrates.
+    async fn admit_service(&self, client: &Client) -> Result<()> {
+        let user = &self.settings.target.user;
+        let row = client
+            .query_opt(
+                "SELECT pg_catalog.format('GRANT %I TO %I', $1::text, r.rolname) FROM pg_catalog.pg_roles AS r \
+                  WHERE r.rolname = $2 AND NOT pg_catalog.pg_has_role(r.oid, $1, 'MEMBER')",
+                &[&self.settings.roles.app, user],
+            )
+            .await
+            .map_err(|error| classify::read_error(&error))?;
+        if let Some(row) = row
+            && client.batch_execute(row.get(0)).await.is_err()
+        {
+            tracing::warn!(
+                role = self.settings.roles.app,
+                "the login of url was not granted the application's role; grant it by hand"
+            );
+        }
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Migrations for PostgresMigrations {
+    async fn status(&self) -> Result<Vec<MigrationStatus>> {
+        let client = self.connect().await.map_err(|error| error.during("migrate.status"))?;
+        Ok(self.state(&client).await.map_err(|error| error.during("migrate.status"))?.statuses)
+    }
+
+    async fn up(&self) -> Result<Vec<MigrationStatus>> {
+        let work = async {
+            let client = self.connect_alone().await?;
+            let from = self.sound_state(&client).await?.applied;
+            for it in self.shipped().into_iter().skip(from) {
+                let record = "INSERT INTO changeover._migrations (module, id, description, checksum) VALUES ($1, $2, $3, $4)";
+                let module = it.module(&self.scope);
+                run(
+                    &client,
+                    it.id,
+                    it.up,
+                    &self.render(it, it.up),
+                    record,
+                    &[&module, &it.id, &it.description(), &it.checksum()],
+                )
+                .await?;
+            }
+            self.admit_service(&client).await?;
+            let statuses = self.state(&client).await?.statuses;
+            Ok(statuses.into_iter().skip(from).collect())
+        };
+        work.await.map_err(|error: Error| error.during("migrate.up"))
+    }
+
+    async fn down(&self, steps: u32, accept_data_loss: bool) -> Result<Vec<MigrationStatus>> {
+        let work = async {
+            let client = self.connect_alone().await?;
+            let state = self.sound_state(&client).await?;
+            let applied: Vec<_> = self.shipped().into_iter().take(state.applied).collect();
+            let back: Vec<_> = applied.iter().rev().take(steps as usize).collect();
+            if back.iter().any(|it| it.down.starts_with(REMOVES_RECORDS)) && !accept_data_loss {
+                self.refuse_loss(&client).await?;
+            }
+            if back.iter().any(|it| it.family == BASE) {
+                self.refuse_shared(&client).await?;
+            }
+            for it in &back {
+                let module = it.module(&self.scope);
+                // With the last one goes the table of records itself.
+                let record = if it.family == BASE {
+                    "SELECT $1::text, $2::text"
+                } else {
+                    "DELETE FROM changeover._migrations WHERE module = $1 AND id = $2"
+                };
+                run(&client, it.id, it.down, &self.render(it, it.down), record, &[&module, &it.id]).await?;
+            }
+            let ids: Vec<_> = back.iter().map(|it| it.id).collect();
+            let mut statuses: Vec<_> =
+                state.statuses.into_iter().filter(|status| ids.contains(&status.id.as_str())).collect();
+            statuses.reverse();
+            for status in &mut statuses {
+                status.applied_at = None;
+            }
+            Ok(statuses)
+        };
+        work.await.map_err(|error: Error| error.during("migrate.down"))
+    }
+}
+
+impl PostgresMigrations {
+    /// `Invalid` if the module's tables hold anything.
+    async fn refuse_loss(&self, client: &Client) -> Result<()> {
+        let row = client
+            .query_opt(
+                "SELECT t FROM changeover.module AS m CROSS JOIN LATERAL unnest(m.tables) AS t \
+                  WHERE m.module = $1 AND pg_catalog.pg_relation_size(to_regclass(t)) > 0 LIMIT 1",
+                &[&self.scope.module.as_str()],
+            )
+            .await
+            .map_err(|error| classify::read_error(&error))?;
+        match row {
+            Some(row) => Err(Error::invalid(format!(
+                "the table {} holds records, which would be lost; nothing was taken back; accept the loss to go on",
+                row.get::<_, String>(0)
+            ))),
+            None => Ok(()),
+        }
+    }
+
+    /// `Invalid` if another module uses what all share.
+    async fn refuse_shared(&self, client: &Client) -> Result<()> {
+        let row = client
+            .query_opt(
+                "SELECT module FROM changeover._migrations WHERE module NOT IN ('base', $1) LIMIT 1",
+                &[&self.scope.module.as_str()],
+            )
+            .await
+            .map_err(|error| classify::read_error(&error))?;
+        match row {
+            Some(row) => Err(Error::invalid(format!(
+                "module {} uses what all modules share; nothing was taken back; take its migrations back first",
+                row.get::<_, String>(0)
+            ))),
+            None => Ok(()),
+        }
+    }
+}
+
+async fn one(client: &Client, sql: &str) -> Result<Row> {
+    client.query_one(sql, &[]).await.map_err(|error| classify::read_error(&error))
+}
+
+/// Runs one file and keeps its record, in one transaction unless the file cannot have one.
+async fn run(
+    client: &Client,
+    id: &str,
+    shipped: &str,
+    sql: &str,
+    record: &str,
+    params: &[&(dyn tokio_postgres::types::ToSql + Sync)],
+) -> Result<()> {
+    let in_transaction = !shipped.starts_with(NO_TRANSACTION);
+    let work = async {
+        if in_transaction {
+            client.batch_execute("BEGIN").await?;
+        }
+        client.batch_execute(sql).await?;
+        client.execute(record, params).await?;
+        if in_transaction {
+            client.batch_execute("COMMIT").await?;
+        }
+        Ok(())
+    };
+    let Err(error) = work.await else { return Ok(()) };
+    let error: tokio_postgres::Error = error;
+    if in_transaction && client.batch_execute("ROLLBACK").await.is_err() {
+        tracing::debug!("the connection of the migration was lost, which takes it back as well");
+    }
+    // Our own SQL holds no data, so what the server says about it may be shown.
+    let said = error.as_db_error().map_or_else(String::new, |db| {
+        format!(": {}{}", db.message(), db.hint().map(|hint| format!(" ({hint})")).unwrap_or_default())
+    });
+    let made = classify::read_error(&error);
+    let place = if in_transaction { "; it was rolled back" } else { "" };
+    Err(Error::new(made.kind(), format!("migration {id} failed{said}{place}"))
+        .with("sqlstate", error.code().map_or("none", |code| code.code())))
+}
+
+/// Replaces whole words of letters, digits and underscores.
+fn replace_words(text: &str, words: &[(&str, &str)]) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while !rest.is_empty() {
+        let is_word = |c: char| c.is_ascii_alphanumeric() || c == '_';
+        let end = rest.find(|c| !is_word(c)).unwrap_or(rest.len());
+        let word = &rest[..end];
+        out.push_str(words.iter().find(|(from, _)| *from == word).map_or(word, |(_, to)| to));
+        let next = rest[end..].find(is_word).map_or(rest.len(), |at| end + at);
+        out.push_str(&rest[end..next]);
+        rest = &rest[next..];
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_whole_words_are_replaced() {
+        let words = [("event_store", "n_event_store"), ("changeover_app", "svc")];
+        assert_eq!(
+            replace_words(
+                "event_store.event_stream 'event_store' x_event_store changeover_app; é event_store",
+                &words
+            ),
+            "n_event_store.event_stream 'n_event_store' x_event_store svc; é n_event_store"
+        );
+    }
+
+    // DEF-40: numbers without gaps or reuse, a description each.
+    #[test]
+    fn shipped_migrations_are_numbered_without_gaps() {
+        for family in [BASE, "events"] {
+            let of: Vec<_> = SHIPPED.iter().filter(|it| it.family == family).collect();
+            for (it, number) in of.iter().zip(1..) {
+                assert!(it.id.starts_with(&format!("{family}/{number:04}_")), "{}", it.id);
+                assert!(!it.description().is_empty(), "{}", it.id);
+            }
+        }
+    }
+
+    // S0-MIG-018
+    #[test]
+    fn init_scripts_are_the_migrations_in_order_and_record_them() {
+        let scripts = init_scripts(Family::Events);
+        let names: Vec<_> = scripts.iter().map(|(name, _)| name.as_str()).collect();
+        assert_eq!(
+            names,
+            [
+                "01_base_0001_roles_and_modules.sql",
+                "02_events_0001_streams_and_events.sql",
+                "03_events_0002_append.sql",
+                "04_events_0003_reads.sql"
+            ]
+        );
+        assert!(scripts.iter().all(|(_, text)| text.contains("INSERT INTO changeover._migrations")));
+    }
+}

@@ -1,0 +1,230 @@
+//! The connections of a backend: at most `max_size` in use, had in the order they are asked for.
+//!
+//! bb8 keeps them. A permit of a fair semaphore comes first, since under load bb8 hands a connection back to whoever
+//! returned one last; and a connection that cannot be made fails its caller at once and with its reason, which bb8
+//! would keep to itself until its time limit.
+
+use std::ops::{Deref, DerefMut};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bb8::{ErrorSink, ManageConnection, Pool, PooledConnection};
+use changeover_core::{Error, ErrorKind, Result};
+use diesel_async::pooled_connection::PoolableConnection;
+use diesel_async::{AsyncPgConnection, SimpleAsyncConnection};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast};
+
+use crate::client::PgClient;
+use crate::connect::Connector;
+use crate::settings::Settings;
+
+/// What can be kept in a pool.
+pub(crate) trait Poolable: Send + Sized + 'static {
+    /// Opens one.
+    fn open(connector: &Arc<Connector>) -> impl Future<Output = Result<Self>> + Send;
+
+    /// Whether it must not be used again.
+    fn is_broken(&mut self) -> bool;
+}
+
+impl Poolable for AsyncPgConnection {
+    async fn open(connector: &Arc<Connector>) -> Result<Self> {
+        let (client, driver) = connector.raw().await?;
+        let refused = |_| Error::new(ErrorKind::Unavailable, "the session could not be set up");
+        let mut conn = Self::try_from_client_and_connection(client, driver).await.map_err(refused)?;
+        conn.batch_execute(connector.session())
+            .await
+            .map_err(|error| crate::classify::diesel_error(&error))?;
+        Ok(conn)
+    }
+
+    fn is_broken(&mut self) -> bool {
+        // True also while a transaction is open, so that a caller who was dropped inside one leaves nothing behind.
+        PoolableConnection::is_broken(self)
+    }
+}
+
+/// The connections of one backend, of both kinds, under one limit on those in use.
+pub(crate) struct Pools {
+    permits: Arc<Semaphore>,
+    plain: Shelf<PgClient>,
+    diesel: Shelf<AsyncPgConnection>,
+    max_size: u32,
+    wait: Duration,
+}
+
+/// A connection in use; goes back when it is dropped, unless it is broken.
+pub(crate) struct Pooled<C: Poolable> {
+    // Before the permit, so that whoever gets that finds the connection.
+    conn: PooledConnection<'static, Opener<C>>,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Pools {
+    pub(crate) fn new(settings: &Settings, connector: &Arc<Connector>) -> Arc<Self> {
+        Arc::new(Self {
+            permits: Arc::new(Semaphore::new(settings.max_size as usize)),
+            plain: Shelf::new(settings, settings.min_idle, connector),
+            diesel: Shelf::new(settings, 0, connector),
+            max_size: settings.max_size,
+            wait: settings.connect_timeout,
+        })
+    }
+
+    /// A connection for our own statements.
+    pub(crate) async fn get(&self) -> Result<Pooled<PgClient>> {
+        self.take(&self.plain).await
+    }
+
+    /// A connection for a user's transaction.
+    pub(crate) async fn get_diesel(&self) -> Result<Pooled<AsyncPgConnection>> {
+        self.take(&self.diesel).await
+    }
+
+    async fn take<C: Poolable>(&self, shelf: &Shelf<C>) -> Result<Pooled<C>> {
+        let take = async {
+            let permit = Arc::clone(&self.permits).acquire_owned().await.map_err(|_| closed())?;
+            Ok(Pooled { conn: shelf.get().await?, _permit: permit })
+        };
+        tokio::time::timeout(self.wait, take).await.unwrap_or_else(|_| Err(self.none_free()))
+    }
+
+    fn none_free(&self) -> Error {
+        Error::new(
+            ErrorKind::Unavailable,
+            format!(
+                "no connection was free or could be made within {:?}, {} may be in use at once; raise pool.max_size \
+                 or look for what holds them",
+                self.wait, self.max_size
+            ),
+        )
+    }
+
+    /// Facts for people.
+    pub(crate) fn note(&self) -> String {
+        let used = self.max_size as usize - self.permits.available_permits().min(self.max_size as usize);
+        let idle = self.plain.idle() + self.diesel.idle();
+        format!("pool: {used} of {} connections in use, {idle} idle", self.max_size)
+    }
+
+    /// Refuses everybody from now on, and closes the idle connections.
+    pub(crate) fn close(&self) {
+        self.permits.close();
+        self.plain.close();
+        self.diesel.close();
+    }
+}
+
+pub(crate) fn closed() -> Error {
+    Error::new(ErrorKind::Unavailable, "the store was closed; open it again")
+}
+
+/// The pool of one kind of connection; `None` after the end.
+struct Shelf<C: Poolable> {
+    pool: Mutex<Option<Pool<Opener<C>>>>,
+    failures: broadcast::Sender<Error>,
+}
+
+impl<C: Poolable> Shelf<C> {
+    fn new(settings: &Settings, min_idle: u32, connector: &Arc<Connector>) -> Self {
+        let (failures, _) = broadcast::channel(16);
+        let pool = Pool::builder()
+            .max_size(settings.max_size)
+            .min_idle(min_idle)
+            .idle_timeout(settings.idle_timeout)
+            .max_lifetime(settings.max_lifetime)
+            .connection_timeout(settings.connect_timeout)
+            .reaper_rate((settings.idle_timeout / 4).clamp(Duration::from_millis(100), Duration::from_secs(30)))
+            .test_on_check_out(false)
+            .retry_connection(false)
+            .error_sink(Box::new(Failures(failures.clone())))
+            .build_unchecked(Opener { connector: Arc::clone(connector), kind: std::marker::PhantomData });
+        Self { pool: Mutex::new(Some(pool)), failures }
+    }
+
+    fn pool(&self) -> Option<Pool<Opener<C>>> {
+        self.pool.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    async fn get(&self) -> Result<PooledConnection<'static, Opener<C>>> {
+        // Before the pool is asked: a failure between the two would be waited for in vain.
+        let mut failures = self.failures.subscribe();
+        let pool = self.pool().ok_or_else(closed)?;
+        loop {
+            tokio::select! {
+                biased;
+                conn = pool.get_owned() => return conn.map_err(|error| match error {
+                    bb8::RunError::User(error) => error,
+                    bb8::RunError::TimedOut => {
+                        Error::new(ErrorKind::Unavailable, "no connection could be made in time; is the server up?")
+                    }
+                }),
+                failure = failures.recv() => match failure {
+                    Ok(error) => return Err(error),
+                    // So many at once that some were dropped: the next one says the same.
+                    Err(_) => tokio::task::yield_now().await,
+                },
+            }
+        }
+    }
+
+    fn idle(&self) -> usize {
+        self.pool().map_or(0, |pool| pool.state().idle_connections as usize)
+    }
+
+    fn close(&self) {
+        *self.pool.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+}
+
+/// Opens connections of one kind; what bb8 calls a manager.
+struct Opener<C> {
+    connector: Arc<Connector>,
+    kind: std::marker::PhantomData<fn() -> C>,
+}
+
+impl<C: Poolable> ManageConnection for Opener<C> {
+    type Connection = C;
+    type Error = Error;
+
+    async fn connect(&self) -> Result<C> {
+        C::open(&self.connector).await
+    }
+
+    async fn is_valid(&self, _conn: &mut C) -> Result<()> {
+        Ok(())
+    }
+
+    fn has_broken(&self, conn: &mut C) -> bool {
+        conn.is_broken()
+    }
+}
+
+/// Tells those who wait why a connection could not be made.
+#[derive(Debug)]
+struct Failures(broadcast::Sender<Error>);
+
+impl ErrorSink<Error> for Failures {
+    fn sink(&self, error: Error) {
+        // Nobody waits: the next caller tries anew.
+        let _ = self.0.send(error);
+    }
+
+    fn boxed_clone(&self) -> Box<dyn ErrorSink<Error>> {
+        Box::new(Self(self.0.clone()))
+    }
+}
+
+impl<C: Poolable> Deref for Pooled<C> {
+    type Target = C;
+
+    fn deref(&self) -> &C {
+        &self.conn
+    }
+}
+
+impl<C: Poolable> DerefMut for Pooled<C> {
+    fn deref_mut(&mut self) -> &mut C {
+        &mut self.conn
+    }
+}

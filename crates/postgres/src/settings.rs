@@ -1,0 +1,176 @@
+//! What this backend can be told.
+
+use std::time::Duration;
+
+use changeover_core::{BackendSettings, Result, SettingKey, ValueKind};
+
+use crate::url::Target;
+
+const fn key(key: &'static str, value: ValueKind, default: &'static str, doc: &'static str) -> SettingKey {
+    SettingKey { key, value, default: Some(default), required: false, secret: false, doc }
+}
+
+/// Every key, its default, a sentence a key.
+pub(crate) const KEYS: &[SettingKey] = &[
+    SettingKey {
+        key: "url",
+        value: ValueKind::Text,
+        default: None,
+        required: true,
+        secret: true,
+        doc: "postgres://user:password@host:port/database?sslmode=verify-full&sslrootcert=/path/ca.pem",
+    },
+    SettingKey {
+        key: "migrate_url",
+        value: ValueKind::Text,
+        default: None,
+        required: false,
+        secret: true,
+        doc: "the same for a login that may change the schema; if absent, url",
+    },
+    key("pool.max_size", ValueKind::Integer { min: 1, max: 1_000 }, "10", "most connections in use at once"),
+    key("pool.min_idle", ValueKind::Integer { min: 0, max: 1_000 }, "5", "connections kept open when idle"),
+    key(
+        "pool.connect_timeout",
+        ValueKind::Duration,
+        "30s",
+        "longest wait for a connection, then the operation is Unavailable",
+    ),
+    key(
+        "pool.idle_timeout",
+        ValueKind::Duration,
+        "10m",
+        "idle connections above min_idle are closed after it",
+    ),
+    key("pool.max_lifetime", ValueKind::Duration, "30m", "connections are renewed after it"),
+    key("command_timeout", ValueKind::Duration, "30s", "longest run of one statement, then it is a Timeout"),
+    key(
+        "shared_commits",
+        ValueKind::Bool,
+        "true",
+        "appends of one module and tenant that wait for each other are committed together",
+    ),
+    key("roles.owner", ValueKind::Text, "changeover_owner", "role that owns schemas and functions"),
+    key("roles.app", ValueKind::Text, "changeover_app", "role the service acts as"),
+    key("roles.copier", ValueKind::Text, "changeover_copier", "role that copies records in during a cutover"),
+    key("migrate_on_start", ValueKind::Bool, "false", "migrate a module's schema when the module is opened"),
+];
+
+/// The settings, checked and typed.
+#[derive(Debug)]
+pub(crate) struct Settings {
+    pub name: String,
+    pub target: Target,
+    pub migrate_target: Target,
+    pub max_size: u32,
+    pub min_idle: u32,
+    pub connect_timeout: Duration,
+    pub idle_timeout: Duration,
+    pub max_lifetime: Duration,
+    pub command_timeout: Duration,
+    pub shared_commits: bool,
+    pub roles: Roles,
+    pub migrate_on_start: bool,
+}
+
+/// The names of our roles in this cluster.
+#[derive(Clone, Debug)]
+pub(crate) struct Roles {
+    pub owner: String,
+    pub app: String,
+    pub copier: String,
+}
+
+impl Settings {
+    pub(crate) fn read(given: &BackendSettings) -> Result<Self> {
+        let mut problems: Vec<String> = given
+            .problems(KEYS)
+            .into_iter()
+            .map(|problem| format!("backends.{}.{problem}", given.name()))
+            .collect();
+        let mut target = |key: &str| match Target::parse(given.text(KEYS, key).unwrap_or_default()) {
+            Ok(target) => Some(target),
+            Err(problem) => {
+                if given.text(KEYS, key).is_some_and(|text| !text.is_empty()) {
+                    problems.push(format!("backends.{}.{key}: {problem}", given.name()));
+                }
+                None
+            }
+        };
+        let found = target("url");
+        let migrate = match given.text(KEYS, "migrate_url") {
+            Some(_) => target("migrate_url"),
+            None => found.clone(),
+        };
+        for role in ["roles.owner", "roles.app", "roles.copier"] {
+            let name = given.text(KEYS, role).unwrap_or_default();
+            // Rendered into the migrations as it stands.
+            if !name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
+                || !name.starts_with(|c: char| c.is_ascii_lowercase())
+                || name.len() > 63
+            {
+                problems.push(format!(
+                    "backends.{}.{role}: found {name:?}, allowed are 1 to 63 of a-z, 0-9 and _, a letter first",
+                    given.name()
+                ));
+            }
+        }
+        let (Some(target), Some(migrate_target), true) = (found, migrate, problems.is_empty()) else {
+            return Err(changeover_core::Error::new(changeover_core::ErrorKind::Config, problems.join("\n")));
+        };
+        let max_size = u32::try_from(given.integer(KEYS, "pool.max_size")?).unwrap_or(u32::MAX);
+        let role = |key: &str| given.text(KEYS, key).unwrap_or_default().to_owned();
+        Ok(Self {
+            name: given.name().to_owned(),
+            target,
+            migrate_target,
+            max_size,
+            // A small pool is a plain wish; its default of idle connections follows it.
+            min_idle: u32::try_from(given.integer(KEYS, "pool.min_idle")?).unwrap_or(u32::MAX).min(max_size),
+            connect_timeout: given.duration(KEYS, "pool.connect_timeout")?,
+            idle_timeout: given.duration(KEYS, "pool.idle_timeout")?,
+            max_lifetime: given.duration(KEYS, "pool.max_lifetime")?,
+            command_timeout: given.duration(KEYS, "command_timeout")?,
+            shared_commits: given.bool(KEYS, "shared_commits")?,
+            roles: Roles { owner: role("roles.owner"), app: role("roles.app"), copier: role("roles.copier") },
+            migrate_on_start: given.bool(KEYS, "migrate_on_start")?,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use changeover_core::ErrorKind;
+
+    use super::*;
+
+    // S2-CFG-004, X8: every mistake at once, values of secrets hidden.
+    #[test]
+    fn all_mistakes_are_named_at_once_without_the_url() {
+        let given = BackendSettings::new("main")
+            .with("url", "postgres://u:secret@h/d?sslmode=perhaps")
+            .with("roles.app", "App Role")
+            .with("pool.max_size", "0")
+            .with("pol", "1");
+        let error = Settings::read(&given).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Config);
+        for part in ["backends.main.url", "sslmode", "roles.app", "pool.max_size", "pol: unknown key"] {
+            assert!(error.message().contains(part), "{part}: {}", error.message());
+        }
+        assert!(!error.message().contains("secret"));
+    }
+
+    // S0-CFG-006: the defaults.
+    #[test]
+    fn defaults_are_those_of_the_requirements() {
+        let found = Settings::read(&BackendSettings::new("main").with("url", "postgres://u@h/d")).unwrap();
+        assert_eq!((found.max_size, found.min_idle), (10, 5));
+        assert_eq!(found.connect_timeout, Duration::from_secs(30));
+        assert_eq!(found.idle_timeout, Duration::from_mins(10));
+        assert_eq!(found.max_lifetime, Duration::from_mins(30));
+        assert_eq!(found.command_timeout, Duration::from_secs(30));
+        assert!(found.shared_commits);
+        let small = BackendSettings::new("main").with("url", "postgres://u@h/d").with("pool.max_size", "2");
+        assert_eq!(Settings::read(&small).unwrap().min_idle, 2);
+    }
+}

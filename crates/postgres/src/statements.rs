@@ -1,0 +1,60 @@
+//! The statements, written once a module. All data are bound; the schema's name is a checked word.
+
+use std::sync::Arc;
+
+use changeover_core::ModuleScope;
+
+/// The columns of an event, in the order `read.rs` takes them.
+const EVENT: &str = "position, event_id, aggregate_version, event_type, event_version, event_data, metadata, occurred_at, \
+                     recorded_at, causation_id, correlation_id";
+
+/// What a module's event store asks of the database.
+pub(crate) struct Statements {
+    pub append: Arc<str>,
+    pub read_stream: Arc<str>,
+    pub read_all: Arc<str>,
+    pub stream_head: Arc<str>,
+    pub log_head: Arc<str>,
+    pub tracked: Arc<str>,
+    pub module: Arc<str>,
+    pub ready: Arc<str>,
+}
+
+/// The schema of a module's tables of one family: `event_store`, or `scheduler_event_store` with a namespace.
+pub(crate) fn schema(scope: &ModuleScope, plain: &str) -> String {
+    scope.namespace.as_ref().map_or_else(|| plain.to_owned(), |namespace| format!("{namespace}_{plain}"))
+}
+
+/// The channel on which a module's appends are announced.
+pub(crate) fn channel(scope: &ModuleScope) -> String {
+    format!("changeover_{}", scope.module)
+}
+
+impl Statements {
+    pub(crate) fn of(scope: &ModuleScope) -> Self {
+        let schema = schema(scope, "event_store");
+        Self {
+            append: format!(
+                "SELECT request, stream, outcome, first_version, last_version, last_position, actual_version, event_id \
+                   FROM {schema}.append($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)"
+            )
+            .into(),
+            read_stream: format!("SELECT {EVENT}, head FROM {schema}.read_stream($1, $2, $3, $4, $5, $6, $7, $8)").into(),
+            read_all: format!(
+                "SELECT {EVENT}, head, scanned_to, aggregate_type, aggregate_id \
+                   FROM {schema}.read_all($1, $2, $3, $4, $5, $6, $7, $8)"
+            )
+            .into(),
+            stream_head: format!("SELECT version, position FROM {schema}.stream_head($1, $2, $3)").into(),
+            log_head: format!("SELECT {schema}.log_head($1)").into(),
+            tracked: format!("SELECT {schema}.tracked($1, $2)").into(),
+            module: "SELECT log_id FROM changeover.module WHERE module = $1".into(),
+            ready: "SELECT current_setting('server_version'), \
+                      (SELECT owner FROM changeover.module WHERE module = $1), \
+                      (SELECT string_agg(id, ' ' ORDER BY id) FROM changeover._migrations WHERE module = $1), \
+                      (SELECT count(*) FROM pg_catalog.pg_locks WHERE locktype = 'advisory' AND NOT granted \
+                          AND database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database()))"
+                .into(),
+        }
+    }
+}

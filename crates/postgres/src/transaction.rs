@@ -1,0 +1,209 @@
+//! The user's own tables and a module's events in one transaction.
+
+use std::sync::Arc;
+
+use changeover_core::events::{Append, Appended};
+use changeover_core::{Applied, Detail, Error, ErrorKind, Result, Uuid};
+use diesel::QueryResult;
+use diesel::pg::Pg;
+use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
+use diesel::sql_types::{Array, BigInt, Integer, Jsonb, Nullable, Text, Timestamptz, Uuid as SqlUuid};
+use diesel_async::{AnsiTransactionManager, AsyncPgConnection, RunQueryDsl, TransactionManager};
+
+use crate::classify::diesel_error;
+use crate::events::{Arrays, Log, Outcome, answers, check};
+use crate::pool::{Pooled, Pools};
+
+/// A transaction on one connection of the pool, with tenant, UTC and time limits set. Dropped without
+/// [`Transaction::commit`] it leaves nothing behind; its connection is given up then.
+///
+/// Appends take the module's position lock, which is held to the end of the transaction and makes other writers of the
+/// module wait. So append last, just before the commit.
+pub struct Transaction {
+    conn: Pooled<AsyncPgConnection>,
+    log: Arc<Log>,
+    appended: bool,
+}
+
+impl Transaction {
+    pub(crate) async fn begin(pools: &Pools, log: Arc<Log>) -> Result<Self> {
+        let mut conn = pools.get_diesel().await?;
+        <AnsiTransactionManager as TransactionManager<AsyncPgConnection>>::begin_transaction(&mut *conn)
+            .await
+            .map_err(|error| diesel_error(&error))?;
+        SetTenant(log.tenant.as_str()).execute(&mut *conn).await.map_err(|error| diesel_error(&error))?;
+        Ok(Self { conn, log, appended: false })
+    }
+
+    /// The connection, for diesel-async. Row security on your own tables may use
+    /// `current_setting('changeover.tenant_id', true)`.
+    pub fn conn(&mut self) -> &mut AsyncPgConnection {
+        &mut self.conn
+    }
+
+    /// Appends on this connection; what is refused is an error, after which the transaction should be rolled back.
+    /// Errors as of `EventStore::append`, except that diesel tells fewer kinds apart: what it does not know is
+    /// `Unexpected`.
+    pub async fn append(&mut self, request: &Append) -> Result<Appended> {
+        let appended = self.append_here(request).await;
+        appended.map_err(|error| error.applied(Applied::No).during("events.append"))
+    }
+
+    async fn append_here(&mut self, request: &Append) -> Result<Appended> {
+        check(request, &self.log).await?;
+        let log = self.log.id().await?;
+        let requests = [request];
+        let query = AppendQuery { log: &self.log, arrays: Arrays::of(&requests) };
+        let rows: QueryResult<Vec<AppendRow>> = query.load(&mut *self.conn).await;
+        let rows = match rows {
+            Ok(rows) => rows,
+            Err(error) => return Err(self.refused(&error).await),
+        };
+        let outcomes: Vec<_> = rows.into_iter().map(Outcome::from).collect();
+        let answer = answers(&requests, &outcomes, log)
+            .pop()
+            .unwrap_or_else(|| Err(Error::new(ErrorKind::Unexpected, "the write function did not answer")))?;
+        self.appended |= !answer.repeated;
+        Ok(answer)
+    }
+
+    /// Diesel does not say that the module has moved, so the owner is asked for, outside of the failed transaction.
+    async fn refused(&mut self, error: &diesel::result::Error) -> Error {
+        let made = diesel_error(error);
+        if made.kind() != ErrorKind::Unexpected {
+            return made;
+        }
+        let owner = self.log.owner().await.ok().flatten();
+        match owner {
+            Some(owner) if owner != "postgres" => Error::new(
+                ErrorKind::Moved,
+                format!("module {} is not owned by this backend but by: {owner}", self.log.scope.module),
+            )
+            .with_detail(Detail::Moved { owner }),
+            _ => made,
+        }
+    }
+
+    /// Commits. An error says whether it may have happened.
+    pub async fn commit(mut self) -> Result<()> {
+        AnsiTransactionManager::commit_transaction(&mut *self.conn).await.map_err(|error| {
+            let made = diesel_error(&error).during("commit");
+            // An answer of the database is a refusal; no answer says nothing.
+            let outcome = if made.kind() == ErrorKind::Unavailable { Applied::Unknown } else { Applied::No };
+            made.applied(outcome)
+        })?;
+        if self.appended {
+            self.log.announce();
+        }
+        Ok(())
+    }
+
+    /// Takes everything back.
+    pub async fn rollback(mut self) -> Result<()> {
+        AnsiTransactionManager::rollback_transaction(&mut *self.conn)
+            .await
+            .map_err(|error| diesel_error(&error).during("rollback"))
+    }
+}
+
+impl std::fmt::Debug for Transaction {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Transaction").field("module", &self.log.scope.module).finish_non_exhaustive()
+    }
+}
+
+/// Sets the tenant for the transaction, as a bound value (DEF-38).
+struct SetTenant<'a>(&'a str);
+
+impl QueryId for SetTenant<'_> {
+    type QueryId = SetTenant<'static>;
+    const HAS_STATIC_QUERY_ID: bool = true;
+}
+
+impl QueryFragment<Pg> for SetTenant<'_> {
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+        out.push_sql("SELECT pg_catalog.set_config('changeover.tenant_id', ");
+        out.push_bind_param::<Text, _>(self.0)?;
+        out.push_sql(", true)");
+        Ok(())
+    }
+}
+
+/// The write function as diesel sees it. Without a static id, since the schema's name is part of its text; diesel then
+/// keeps the prepared statement by that text.
+struct AppendQuery<'a> {
+    log: &'a Log,
+    arrays: Arrays<'a>,
+}
+
+impl QueryId for AppendQuery<'_> {
+    type QueryId = ();
+    const HAS_STATIC_QUERY_ID: bool = false;
+}
+
+impl Query for AppendQuery<'_> {
+    type SqlType = (
+        Integer,
+        Nullable<Integer>,
+        Text,
+        Nullable<BigInt>,
+        Nullable<BigInt>,
+        Nullable<BigInt>,
+        Nullable<BigInt>,
+        Nullable<SqlUuid>,
+    );
+}
+
+impl QueryFragment<Pg> for AppendQuery<'_> {
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+        let text = &*self.log.statements.append;
+        let arrays = &self.arrays;
+        // The same text as the store's own, up to its arguments.
+        out.push_sql(text.split_once("$1").map_or(text, |(before, _)| before));
+        out.push_bind_param::<Text, _>(self.log.tenant.as_str())?;
+        out.push_sql(", ");
+        out.push_bind_param::<Array<Integer>, _>(&arrays.s_request)?;
+        out.push_sql(", ");
+        out.push_bind_param::<Array<SqlUuid>, _>(&arrays.s_id)?;
+        out.push_sql(", ");
+        out.push_bind_param::<Array<Text>, _>(&arrays.s_type)?;
+        out.push_sql(", ");
+        out.push_bind_param::<Array<SqlUuid>, _>(&arrays.s_aggregate)?;
+        out.push_sql(", ");
+        out.push_bind_param::<Array<BigInt>, _>(&arrays.s_expected)?;
+        out.push_sql(", ");
+        out.push_bind_param::<Array<Integer>, _>(&arrays.e_stream)?;
+        out.push_sql(", ");
+        out.push_bind_param::<Array<SqlUuid>, _>(&arrays.e_id)?;
+        out.push_sql(", ");
+        out.push_bind_param::<Array<Text>, _>(&arrays.e_type)?;
+        out.push_sql(", ");
+        out.push_bind_param::<Array<Integer>, _>(&arrays.e_version)?;
+        out.push_sql(", ");
+        out.push_bind_param::<Array<Jsonb>, _>(&arrays.e_data)?;
+        out.push_sql(", ");
+        out.push_bind_param::<Array<Jsonb>, _>(&arrays.e_metadata)?;
+        out.push_sql(", ");
+        out.push_bind_param::<Array<Nullable<Timestamptz>>, _>(&arrays.e_occurred)?;
+        out.push_sql(", ");
+        out.push_bind_param::<Array<Nullable<SqlUuid>>, _>(&arrays.e_causation)?;
+        out.push_sql(", ");
+        out.push_bind_param::<Array<Nullable<SqlUuid>>, _>(&arrays.e_correlation)?;
+        out.push_sql(", ");
+        out.push_bind_param::<Array<Integer>, _>(&arrays.t_request)?;
+        out.push_sql(", ");
+        out.push_bind_param::<Array<Text>, _>(&arrays.t_consumer)?;
+        out.push_sql(", ");
+        out.push_bind_param::<Array<BigInt>, _>(&arrays.t_position)?;
+        out.push_sql(")");
+        Ok(())
+    }
+}
+
+type AppendRow = (i32, Option<i32>, String, Option<i64>, Option<i64>, Option<i64>, Option<i64>, Option<Uuid>);
+
+impl From<AppendRow> for Outcome {
+    fn from((request, stream, verdict, first, last, position, actual, event): AppendRow) -> Self {
+        Self { request, stream, verdict, first, last, position, actual, event }
+    }
+}
