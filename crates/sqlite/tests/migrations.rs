@@ -5,7 +5,6 @@ mod common;
 use changeover_core::backend::Family;
 use changeover_core::events::{Expected, ReadAll};
 use changeover_core::{ErrorKind, ModuleName, ModuleScope, Namespace, OpenBackend};
-use changeover_sqlite::OpenSqlite;
 use common::{File, everything, migrations, one, scope, store, stream, tenant, text};
 use rstest::rstest;
 
@@ -13,15 +12,11 @@ const TABLES: &str = "SELECT coalesce(group_concat(name), '') FROM
     (SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite%' ORDER BY name)";
 const RECORDED: &str = "SELECT count(*) || '' FROM _migrations";
 
-async fn without_migrating(file: &File) -> OpenSqlite {
-    OpenSqlite::open(&file.settings().with("migrate_on_start", "false")).await.unwrap()
-}
-
 // S2-MIG-001 to S2-MIG-003, X-EDGE-089: up, again, down, up again.
 #[tokio::test(flavor = "multi_thread")]
 async fn up_applies_what_is_missing_once_and_down_takes_it_back() {
     let file = File::new();
-    let open = without_migrating(&file).await;
+    let open = file.open_unmigrated().await;
     let migrations = migrations(&open);
     assert!(migrations.status().await.unwrap().iter().all(|one| one.applied_at.is_none()));
     let applied: Vec<_> = migrations.up().await.unwrap().into_iter().map(|one| one.id).collect();
@@ -42,7 +37,7 @@ async fn up_applies_what_is_missing_once_and_down_takes_it_back() {
 #[tokio::test(flavor = "multi_thread")]
 async fn of_two_runners_one_works_and_the_other_finds_nothing_to_do() {
     let file = File::new();
-    let (a, b) = (without_migrating(&file).await, without_migrating(&file).await);
+    let (a, b) = (file.open_unmigrated().await, file.open_unmigrated().await);
     let (a, b) = (migrations(&a), migrations(&b));
     let (a, b) = tokio::join!(a.up(), b.up());
     assert_eq!(a.unwrap().len() + b.unwrap().len(), 3);
@@ -67,7 +62,7 @@ async fn a_schema_this_program_does_not_know_is_refused(#[case] sql: &str, #[cas
     file.store().await;
     file.raw(sql);
     let recorded = text(&file, RECORDED);
-    let open = without_migrating(&file).await;
+    let open = file.open_unmigrated().await;
     let runner = migrations(&open);
     assert!(runner.status().await.unwrap().iter().any(|one| one.problem.is_some()));
     let events = store(&open).await;
@@ -93,7 +88,7 @@ async fn a_failed_migration_is_rolled_back_wholly() {
     let file = File::new();
     // A table that stands in the way of the second one that the migration makes.
     file.raw("CREATE TABLE changeover_consumer (x)");
-    let open = without_migrating(&file).await;
+    let open = file.open_unmigrated().await;
     migrations(&open).up().await.unwrap_err();
     assert_eq!(text(&file, TABLES), "_migrations,changeover_consumer");
     assert_eq!(text(&file, RECORDED), "1");
@@ -105,7 +100,7 @@ async fn a_failed_migration_is_rolled_back_wholly() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_store_without_its_schema_says_what_to_run() {
     let file = File::new();
-    let open = without_migrating(&file).await;
+    let open = file.open_unmigrated().await;
     let events = store(&open).await;
     let refused = events.ready().await.unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::SchemaMismatch);

@@ -139,14 +139,13 @@ impl Drop for Driver {
 
 fn refuse(jobs: Vec<Job>, error: &Error) {
     for job in jobs {
-        let same = Error::new(error.kind(), error.message()).applied(Applied::No);
         // A caller who has gone wants no answer.
-        let _ = job.answer.send(Err(same));
+        let _ = job.answer.send(Err(error.clone().applied(Applied::No)));
     }
 }
 
 /// One transaction for all jobs; if the database fails, one for each.
-fn commit(conn: &mut SqliteConnection, database: &Database, mut jobs: Vec<Job>) {
+fn commit(conn: &mut SqliteConnection, database: &Database, jobs: Vec<Job>) {
     match attempt(conn, &jobs) {
         Ok(outcomes) => {
             if outcomes.iter().any(|outcome| outcome.as_ref().is_ok_and(|appended| !appended.repeated)) {
@@ -167,9 +166,8 @@ fn commit(conn: &mut SqliteConnection, database: &Database, mut jobs: Vec<Job>) 
             let unknown = stage == Stage::Commit
                 && !matches!(error.kind(), ErrorKind::Contention | ErrorKind::ReadOnly);
             let applied = if unknown { Applied::Unknown } else { Applied::No };
-            for job in jobs.drain(..) {
-                let same = Error::new(error.kind(), error.message()).applied(applied);
-                let _ = job.answer.send(Err(same));
+            for job in jobs {
+                let _ = job.answer.send(Err(error.clone().applied(applied)));
             }
         }
     }

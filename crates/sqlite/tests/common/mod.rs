@@ -62,6 +62,11 @@ impl File {
         OpenSqlite::open(&self.settings()).await.unwrap()
     }
 
+    /// Opened without its schema being touched.
+    pub async fn open_unmigrated(&self) -> OpenSqlite {
+        OpenSqlite::open(&self.settings().with("migrate_on_start", "false")).await.unwrap()
+    }
+
     pub async fn store(&self) -> Arc<dyn EventStore> {
         store(&self.open().await).await
     }
