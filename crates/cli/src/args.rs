@@ -78,8 +78,10 @@ pub enum Command {
     #[command(subcommand)]
     Events(Events),
     /// Print a completion script for a shell
-    #[command(after_help = "Examples:\n  changeover completions bash > ~/.local/share/bash-completion/completions/changeover\n  \
-                            source <(changeover completions zsh)")]
+    #[command(
+        after_help = "Examples:\n  changeover completions bash > ~/.local/share/bash-completion/completions/changeover\n  \
+                            source <(changeover completions zsh)"
+    )]
     Completions {
         /// The shell
         shell: Shell,
@@ -114,7 +116,9 @@ pub struct Demo {
 #[derive(Subcommand)]
 pub enum Config {
     /// Print every setting that holds and where it came from; secrets are hidden
-    #[command(after_help = "Examples:\n  changeover config show\n  changeover config show --format json | jq -r .key")]
+    #[command(
+        after_help = "Examples:\n  changeover config show\n  changeover config show --format json | jq -r .key"
+    )]
     Show,
 }
 
@@ -141,8 +145,10 @@ pub enum Migrate {
         accept_data_loss: bool,
     },
     /// List what is applied and what is missing
-    #[command(after_help = "Exit status 3 if an applied migration was changed or is unknown to this program.\n\n\
-                            Examples:\n  changeover migrate status\n  changeover migrate status --backend main --format json")]
+    #[command(
+        after_help = "Exit status 3 if an applied migration was changed or is unknown to this program.\n\n\
+                            Examples:\n  changeover migrate status\n  changeover migrate status --backend main --format json"
+    )]
     Status {
         #[command(flatten)]
         target: Target,

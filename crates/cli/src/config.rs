@@ -7,8 +7,10 @@ use crate::output::Out;
 
 pub fn show(options: &PersistenceOptions, out: &mut Out) -> Result<Status, Failure> {
     let settings = options.effective(&registry())?;
-    let rows: Vec<_> =
-        settings.into_iter().map(|setting| [setting.key, setting.value, setting.source.to_string()]).collect();
+    let rows: Vec<_> = settings
+        .into_iter()
+        .map(|setting| [setting.key, setting.value, setting.source.to_string()])
+        .collect();
     out.rows(["key", "value", "source"], &rows)?;
     Ok(Status::Done)
 }

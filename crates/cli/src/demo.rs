@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use changeover::events::{Append, EventFilter, Expected, NewEvent, StreamId, Subscribe, Version};
 use changeover::{
-    Db, ErrorKind, EventStore, Json, Message, PersistenceOptions, Subscription, TenantId, Uuid, connect_with, registry,
+    Db, ErrorKind, EventStore, Json, Message, PersistenceOptions, Subscription, TenantId, Uuid, connect_with,
+    registry,
 };
 
 use crate::args::{Demo, Module, Read};
@@ -53,11 +54,18 @@ impl Place {
             let directory = tempfile::tempdir()
                 .map_err(|error| Failure::failed(format!("no temporary directory can be made: {error}")))?;
             let path = directory.path().join("demo.db");
-            return Ok(Self { path, shown: "(temporary)/demo.db".to_owned(), kept: false, _directory: Some(directory) });
+            return Ok(Self {
+                path,
+                shown: "(temporary)/demo.db".to_owned(),
+                kept: false,
+                _directory: Some(directory),
+            });
         };
         let shown = path.display().to_string();
         if path.exists() {
-            return Err(Failure::usage(format!("--file {shown}: it is there already; give a new name or remove it")));
+            return Err(Failure::usage(format!(
+                "--file {shown}: it is there already; give a new name or remove it"
+            )));
         }
         Ok(Self { path, shown, kept: true, _directory: None })
     }
@@ -128,20 +136,31 @@ async fn next(feed: &mut Subscription) -> Result<Message, Failure> {
 }
 
 fn edited() -> Result<NewEvent, Failure> {
-    Ok(NewEvent::new("FileModified", Json::parse(r#"{"path":"alerts/etcdMembersDown.md","subject":"demo"}"#)?)?)
+    Ok(NewEvent::new(
+        "FileModified",
+        Json::parse(r#"{"path":"alerts/etcdMembersDown.md","subject":"demo"}"#)?,
+    )?)
 }
 
 fn look_at(place: &Place, out: &mut Out) -> Result<(), Failure> {
     out.line("\n## Look at the file")?;
     out.line(&format!("{}: {}", place.shown, file_kind(&place.path)?))?;
-    out.line(if place.kept { "it is yours now" } else { "it goes with this demo; --file var/demo.db keeps it" })
+    out.line(if place.kept {
+        "it is yours now"
+    } else {
+        "it goes with this demo; --file var/demo.db keeps it"
+    })
 }
 
 /// What the first bytes of the file say it is.
 fn file_kind(path: &Path) -> Result<&'static str, Failure> {
     let bytes = std::fs::read(path)
         .map_err(|error| Failure::failed(format!("{}: the file cannot be read: {error}", path.display())))?;
-    Ok(if bytes.starts_with(b"SQLite format 3\0") { "an ordinary SQLite 3 database" } else { "no SQLite database" })
+    Ok(if bytes.starts_with(b"SQLite format 3\0") {
+        "an ordinary SQLite 3 database"
+    } else {
+        "no SQLite database"
+    })
 }
 
 async fn on_a_server(out: &mut Out) -> Result<(), Failure> {

@@ -59,7 +59,9 @@ async fn module_of(db: &Db, name: &ModuleName, findings: &mut Findings) {
     }
     match backend.owner(module.scope()).await {
         Ok(None) => {}
-        Ok(Some(owner)) if owner == "none" => findings.push(&about, "owner", true, "nobody yet; the first start claims it"),
+        Ok(Some(owner)) if owner == "none" => {
+            findings.push(&about, "owner", true, "nobody yet; the first start claims it")
+        }
         Ok(Some(owner)) if owner == backend.kind() => findings.push(&about, "owner", true, &owner),
         Ok(Some(owner)) => {
             let detail = format!(
@@ -107,7 +109,9 @@ impl Findings {
         let kind = error.kind();
         self.unreachable |= Status::from(kind) == Status::Unreachable;
         let mut detail = format!("{kind}: {}", error.message());
-        if kind == ErrorKind::SchemaMismatch && let Some(advice) = advice(kind) {
+        if kind == ErrorKind::SchemaMismatch
+            && let Some(advice) = advice(kind)
+        {
             detail.push_str("; ");
             detail.push_str(advice);
         }

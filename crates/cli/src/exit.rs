@@ -100,9 +100,12 @@ impl From<io::Error> for Failure {
 /// The command that helps, where there is one.
 pub fn advice(kind: ErrorKind) -> Option<&'static str> {
     match kind {
-        ErrorKind::SchemaMismatch => Some("`changeover migrate status` shows what is missing, `changeover migrate up` applies it"),
-        ErrorKind::Unavailable | ErrorKind::Timeout => Some("`changeover doctor` shows which backends can be reached"),
-        ErrorKind::Config => Some("`changeover config show` shows what holds and where it came from once the settings are right"),
+        ErrorKind::SchemaMismatch => {
+            Some("`changeover migrate status` shows what is missing, `changeover migrate up` applies it")
+        }
+        ErrorKind::Unavailable | ErrorKind::Timeout => {
+            Some("`changeover doctor` shows which backends can be reached")
+        }
         _ => None,
     }
 }

@@ -12,7 +12,9 @@ pub struct Interrupt {
 impl Interrupt {
     /// From here on the signals no longer end the process by themselves.
     pub fn listen() -> Result<Self, Failure> {
-        let listen = |kind| signal(kind).map_err(|error| Failure::failed(format!("signals cannot be received: {error}")));
+        let listen = |kind| {
+            signal(kind).map_err(|error| Failure::failed(format!("signals cannot be received: {error}")))
+        };
         Ok(Self { interrupt: listen(SignalKind::interrupt())?, terminate: listen(SignalKind::terminate())? })
     }
 

@@ -76,7 +76,9 @@ fn log_to_stderr(quiet: bool) -> Result<(), Failure> {
     let default = if quiet { "error" } else { "warn" };
     let filter = match std::env::var("CHANGEOVER_LOG") {
         Ok(filter) if !filter.is_empty() => EnvFilter::try_new(&filter).map_err(|error| {
-            Failure::usage(format!("CHANGEOVER_LOG: {error}; allowed is error, warn, info, debug, trace or MODULE=LEVEL"))
+            Failure::usage(format!(
+                "CHANGEOVER_LOG: {error}; allowed is error, warn, info, debug, trace or MODULE=LEVEL"
+            ))
         })?,
         _ => EnvFilter::new(default),
     };

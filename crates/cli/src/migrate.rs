@@ -17,7 +17,8 @@ pub async fn run(command: Migrate, db: &Db, out: &mut Out) -> Result<Status, Fai
         Migrate::Down { target, steps, accept_data_loss } => {
             let schemas = schemas(db, &target, out).await?;
             let [schema] = schemas.as_slice() else { return Err(which(&schemas)) };
-            let undone = schema.migrations.down(steps, accept_data_loss).await.map_err(|e| schema.place(e))?;
+            let undone =
+                schema.migrations.down(steps, accept_data_loss).await.map_err(|e| schema.place(e))?;
             report(schema, &undone, out)?;
             out.note(&format!("{}: {} taken back", schema.name(), undone.len()))?;
             Ok(Status::Done)
@@ -52,11 +53,15 @@ async fn schemas(db: &Db, target: &Target, out: &mut Out) -> Result<Vec<Schema>,
         let backend = db.backend(&backend_name).await?;
         let family = family(&name);
         match backend.migrations(module.scope(), family) {
-            Ok(migrations) => schemas.push(Schema { backend: backend_name, module: name, family, migrations }),
+            Ok(migrations) => {
+                schemas.push(Schema { backend: backend_name, module: name, family, migrations })
+            }
             Err(error) if error.kind() == ErrorKind::Unsupported => {
                 out.note(&format!("{name} on {backend_name}: {}", error.message()))?;
             }
-            Err(error) => return Err(error.with("backend", &backend_name).with("module", name.as_str()).into()),
+            Err(error) => {
+                return Err(error.with("backend", &backend_name).with("module", name.as_str()).into());
+            }
         }
     }
     Ok(schemas)
@@ -74,7 +79,10 @@ fn modules(db: &Db, target: &Target) -> Result<BTreeSet<ModuleName>, Failure> {
 
 /// A module of the user's own keeps events.
 fn family(module: &ModuleName) -> Family {
-    [Family::Audit, Family::Playbooks].into_iter().find(|family| family.as_str() == module.as_str()).unwrap_or(Family::Events)
+    [Family::Audit, Family::Playbooks]
+        .into_iter()
+        .find(|family| family.as_str() == module.as_str())
+        .unwrap_or(Family::Events)
 }
 
 fn which(schemas: &[Schema]) -> Failure {
@@ -149,7 +157,13 @@ fn report(schema: &Schema, migrations: &[MigrationStatus], out: &mut Out) -> Res
         .map(|migration| {
             let applied = migration.applied_at.map_or_else(|| "not applied".to_owned(), |at| at.to_string());
             let state = migration.problem.clone().unwrap_or(applied);
-            [schema.backend.clone(), schema.module.to_string(), migration.id.clone(), state, migration.description.clone()]
+            [
+                schema.backend.clone(),
+                schema.module.to_string(),
+                migration.id.clone(),
+                state,
+                migration.description.clone(),
+            ]
         })
         .collect();
     out.rows(["backend", "module", "migration", "applied", "description"], &rows)

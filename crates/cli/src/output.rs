@@ -54,8 +54,11 @@ impl Out {
     pub fn rows<const N: usize>(&mut self, headings: [&str; N], rows: &[[String; N]]) -> Result<(), Failure> {
         if self.is_json() {
             for row in rows {
-                let object: serde_json::Map<_, _> =
-                    headings.iter().zip(row).map(|(name, value)| ((*name).to_owned(), value.as_str().into())).collect();
+                let object: serde_json::Map<_, _> = headings
+                    .iter()
+                    .zip(row)
+                    .map(|(name, value)| ((*name).to_owned(), value.as_str().into()))
+                    .collect();
                 self.object(&object)?;
             }
             return Ok(());
@@ -108,7 +111,10 @@ fn table<const N: usize>(headings: [&str; N], rows: &[[String; N]]) -> String {
 
 /// The text with its control characters escaped: stored text must not steer a terminal or break a table.
 pub fn printable(text: &str) -> String {
-    let steers = |c: char| c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let steers = |c: char| {
+        c.is_control()
+            || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
     let mut shown = String::with_capacity(text.len());
     for c in text.chars() {
         if steers(c) {

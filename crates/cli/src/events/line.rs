@@ -29,8 +29,8 @@ pub struct EventLine {
 
 /// Reads a line, without its line break. The error tells every mistake in it, without showing values of the payload.
 pub fn parse(bytes: &[u8]) -> Result<EventLine, String> {
-    let text =
-        std::str::from_utf8(bytes).map_err(|error| format!("not UTF-8 from byte {}", error.valid_up_to() + 1))?;
+    let text = std::str::from_utf8(bytes)
+        .map_err(|error| format!("not UTF-8 from byte {}", error.valid_up_to() + 1))?;
     let fields: Fields = serde_json::from_str(text).map_err(|error| not_json(&error))?;
     fields.event()
 }
@@ -137,7 +137,9 @@ impl Fields<'_> {
     fn text(&mut self, name: &str) -> Option<String> {
         let text = serde_json::from_str(self.value(name)?);
         if text.is_err() {
-            self.problems.push(format!("{name} is not text that can be stored; allowed is a JSON string of Unicode text"));
+            self.problems.push(format!(
+                "{name} is not text that can be stored; allowed is a JSON string of Unicode text"
+            ));
         }
         text.ok()
     }
@@ -155,7 +157,9 @@ impl Fields<'_> {
         // One form only: without hyphens or in braces it would be stored as another text than was given.
         let id = Uuid::try_parse(&text).ok().filter(|_| text.len() == 36);
         if id.is_none() {
-            self.problems.push(format!("{name} is not a UUID; allowed is the form 018f4e5a-7c1b-7d2e-9f3a-5b6c7d8e9f01"));
+            self.problems.push(format!(
+                "{name} is not a UUID; allowed is the form 018f4e5a-7c1b-7d2e-9f3a-5b6c7d8e9f01"
+            ));
         }
         id
     }

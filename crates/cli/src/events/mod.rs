@@ -32,7 +32,9 @@ pub async fn run(command: Events, db: &Db, out: &mut Out) -> Result<Status, Fail
     let store: Arc<dyn EventStore> = db.events(module.module.as_str())?.store().await?;
     match command {
         Events::Import { file, .. } => import::run(store, &file, out).await,
-        Events::Export { filter, after, .. } => export::export(&*store, filter.into_filter(), after, out).await,
+        Events::Export { filter, after, .. } => {
+            export::export(&*store, filter.into_filter(), after, out).await
+        }
         Events::Read(options) => read::read(&*store, options, out).await,
         Events::Tail(options) => tail::tail(&*store, options, out).await,
     }

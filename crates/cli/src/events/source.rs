@@ -46,7 +46,8 @@ pub fn open(path: &Path) -> Result<Source, Failure> {
     if path == Path::new("-") {
         return Ok(Source { lines: spawn(io::stdin()), size: None });
     }
-    let cannot = |error: io::Error| Failure::usage(format!("{}: the file cannot be read: {error}", path.display()));
+    let cannot =
+        |error: io::Error| Failure::usage(format!("{}: the file cannot be read: {error}", path.display()));
     let file = File::open(path).map_err(cannot)?;
     let metadata = file.metadata().map_err(cannot)?;
     if metadata.is_dir() {
@@ -135,7 +136,10 @@ mod tests {
     #[test]
     fn line_ends_and_the_byte_order_mark_are_not_content() {
         let text = format!("\u{feff}{EVENT}\r\n\n \t\r\n{EVENT}\n{EVENT}");
-        assert_eq!(kinds(text.as_bytes()), [(1, "event"), (2, "blank"), (3, "blank"), (4, "event"), (5, "event")]);
+        assert_eq!(
+            kinds(text.as_bytes()),
+            [(1, "event"), (2, "blank"), (3, "blank"), (4, "event"), (5, "event")]
+        );
         let inside = format!("{EVENT}\n\u{feff}{EVENT}\n");
         assert_eq!(kinds(inside.as_bytes()), [(1, "event"), (2, "malformed")]);
     }

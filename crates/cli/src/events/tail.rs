@@ -35,7 +35,8 @@ async fn follow(
     out: &mut Out,
 ) -> Result<(), Failure> {
     let mut interrupt = Interrupt::listen()?;
-    let mut messages = store.subscribe(Subscribe { after: Some(*after), filter, ..Subscribe::default() }).await?;
+    let mut messages =
+        store.subscribe(Subscribe { after: Some(*after), filter, ..Subscribe::default() }).await?;
     out.flush()?;
     loop {
         let message = tokio::select! {
