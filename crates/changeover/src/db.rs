@@ -14,16 +14,23 @@ use crate::settings::{BackendPlan, PersistenceOptions, Plan};
 ///
 /// `Config` with every mistake in the settings; `Unavailable` if a backend cannot be reached. The first line of the
 /// log says where records go if there are no settings.
-#[expect(clippy::needless_pass_by_value, reason = "the registry stays with the connection")]
 pub async fn connect_with(options: PersistenceOptions, registry: Registry) -> Result<Db> {
-    let plan = options.plan(&registry)?;
-    if let Some(notice) = plan.notice {
+    let db = connect_lazily(options, registry)?;
+    if let Some(notice) = db.notice() {
         tracing::info!("{notice}");
     }
+    db.shared.open_used().await?;
+    Ok(db)
+}
+
+/// As [`connect_with`], but each backend is opened at its first use: for tools that work on one backend while another
+/// cannot be reached.
+#[expect(clippy::needless_pass_by_value, reason = "the registry stays with the connection")]
+pub fn connect_lazily(options: PersistenceOptions, registry: Registry) -> Result<Db> {
+    let plan = options.plan(&registry)?;
     let backends = plan.backends.keys().map(|name| (name.clone(), OnceCell::new())).collect();
     let tenant = plan.tenant.clone();
     let shared = Shared { plan, registry, backends, homes: Mutex::default() };
-    shared.open_used().await?;
     Ok(Db { shared: Arc::new(shared), tenant })
 }
 
@@ -91,7 +98,10 @@ impl Db {
 impl fmt::Debug for Db {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let backends: Vec<_> = self.backends().collect();
-        f.debug_struct("Db").field("tenant", &self.tenant).field("backends", &backends).finish()
+        f.debug_struct("Db")
+            .field("tenant", &self.tenant)
+            .field("backends", &backends)
+            .finish_non_exhaustive()
     }
 }
 

@@ -71,8 +71,8 @@
 //! orders.append(id, order.version, [order.ship()?]).await?;
 //!
 //! // Or all in one, decided anew when somebody else was faster:
-//! let again = orders.execute(id, Order::apply, |order| Ok([order.ship()?])).await;
-//! assert_eq!(again.unwrap_err().kind(), changeover::ErrorKind::Invalid);
+//! let again = orders.execute(id, Order::apply, |order| order.ship().map(|event| [event])).await;
+//! assert_eq!(again.err().map(|error| error.kind()), Some(changeover::ErrorKind::Invalid));
 //! # Ok(())
 //! # }
 //! ```
@@ -83,14 +83,19 @@ mod db;
 mod module;
 mod retry;
 mod settings;
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+pub mod transaction;
 mod typed;
 
+pub use changeover_core::events::{Expected, RecordedEvent, StreamId, Version};
 pub use changeover_core::*;
-pub use db::{Db, connect_with};
+pub use db::{Db, connect_lazily, connect_with};
 pub use module::{Events, Module};
 #[cfg(feature = "settings")]
 pub use settings::Layers;
 pub use settings::{EffectiveSetting, PersistenceOptions, Source};
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+pub use transaction::{Tx, TxError};
 pub use typed::{Loaded, StreamEvent, TypedStreams};
 
 /// Connects with the settings of this process: [`PersistenceOptions::load`] and the kinds of [`registry`].
@@ -103,10 +108,10 @@ pub async fn connect() -> Result<Db> {
 
 /// The kinds of backends built into this program: `memory`, and by the features of this crate `sqlite`, `postgres`.
 pub fn registry() -> Registry {
-    let registry = Registry::new().with(changeover_memory::MemoryBackend::default());
+    let registry = Registry::new().with(changeover_memory::Memory::new());
     #[cfg(feature = "sqlite")]
-    let registry = registry.with(changeover_sqlite::SqliteBackend);
+    let registry = registry.with(changeover_sqlite::Sqlite);
     #[cfg(feature = "postgres")]
-    let registry = registry.with(changeover_postgres::PostgresBackend);
+    let registry = registry.with(changeover_postgres::Postgres);
     registry
 }

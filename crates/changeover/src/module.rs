@@ -49,9 +49,31 @@ impl Module {
         Events { source: Opening::Module(self.clone()), store: Arc::default() }
     }
 
+    /// Whose records these are.
+    pub fn tenant(&self) -> &TenantId {
+        &self.tenant
+    }
+
+    /// The owner, with the family's schema migrated where its settings say so.
+    #[cfg(any(feature = "sqlite", feature = "postgres"))]
+    pub(crate) async fn opened(&self, family: Family) -> Result<(&str, Arc<dyn OpenBackend>)> {
+        let owner = self.home.migrated(&self.shared, family).await?;
+        Ok((&owner.name, Arc::clone(&owner.backend)))
+    }
+
+    /// Whether both are the same module of the same tenant, on the same backends.
+    #[cfg(any(feature = "sqlite", feature = "postgres"))]
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.home, &other.home) && self.tenant == other.tenant
+    }
+
     async fn open_events(&self) -> Result<Arc<dyn EventStore>> {
         let owner = self.home.migrated(&self.shared, Family::Events).await?;
-        owner.backend.events(&self.home.scope, &self.tenant).await.map_err(|error| self.place(error, &owner.name))
+        owner
+            .backend
+            .events(&self.home.scope, &self.tenant)
+            .await
+            .map_err(|error| self.place(error, &owner.name))
     }
 
     fn place(&self, error: Error, backend: &str) -> Error {
@@ -61,7 +83,10 @@ impl Module {
 
 impl fmt::Debug for Module {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Module").field("name", self.name()).field("tenant", &self.tenant).finish()
+        f.debug_struct("Module")
+            .field("name", self.name())
+            .field("tenant", &self.tenant)
+            .finish_non_exhaustive()
     }
 }
 
@@ -155,11 +180,11 @@ impl Home {
     /// The stores say who owns a module; the settings are a hint.
     async fn find_owner(&self, shared: &Shared) -> Result<Owner> {
         let configured = shared.backend(&self.backend).await?;
-        let place = |error: Error| error.with("module", self.scope.module.as_str()).with("backend", &self.backend);
+        let place =
+            |error: Error| error.with("module", self.scope.module.as_str()).with("backend", &self.backend);
         let recorded = configured.owner(&self.scope).await.map_err(place)?;
-        let name = match recorded {
-            None => return Ok(Owner { name: self.backend.clone(), backend: configured }),
-            Some(name) => name,
+        let Some(name) = recorded else {
+            return Ok(Owner { name: self.backend.clone(), backend: configured });
         };
         if name == configured.kind() {
             return Ok(Owner { name: self.backend.clone(), backend: configured });

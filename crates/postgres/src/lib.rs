@@ -93,7 +93,7 @@ impl OpenPostgres {
     async fn open(given: &BackendSettings) -> Result<Self> {
         let settings = Arc::new(Settings::read(given)?);
         let connector = Arc::new(connect::Connector::new(&settings)?);
-        let pools = Pools::new(&settings, Arc::clone(&connector));
+        let pools = Pools::new(&settings, &connector);
         // A server that cannot be reached is told of now and not at the first use.
         drop(pools.get().await?);
         let wakes = Wakes::new(Arc::clone(&pools), connector);

@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use changeover_core::{
-    BackendSettings, Error, ErrorKind, ModuleName, Namespace, Registry, Result, SettingKey, TenantId, ValueKind,
+    BackendSettings, Error, ErrorKind, ModuleName, Namespace, Registry, Result, SettingKey, TenantId,
+    ValueKind,
 };
 
 use super::plan::{ModulePlan, implied_namespace};
@@ -66,7 +67,11 @@ impl<'a> Check<'a> {
                 },
                 (section, _) => {
                     let known = ["profile", "tenant", "persistence", "backends"];
-                    format!("unknown key {section:?}; allowed are {}{}", known.join(", "), meant(section, &known))
+                    format!(
+                        "unknown key {section:?}; allowed are {}{}",
+                        known.join(", "),
+                        meant(section, &known)
+                    )
                 }
             };
             self.refuse(key, given, &problem);
@@ -82,7 +87,9 @@ impl<'a> Check<'a> {
             return TenantId::new(DEFAULT_TENANT).ok();
         }
         let tenant = self.text("tenant", ValueKind::Text)?;
-        TenantId::new(tenant).map_err(|error| self.refuse("tenant", &self.entries["tenant"], error.message())).ok()
+        TenantId::new(tenant)
+            .map_err(|error| self.refuse("tenant", &self.entries["tenant"], error.message()))
+            .ok()
     }
 
     fn backends(&mut self) -> BTreeMap<String, BackendPlan> {
@@ -220,18 +227,15 @@ impl<'a> Check<'a> {
             return Some((backend?, implied));
         }
         let namespace = self.text(&namespace_key, ValueKind::Text)?;
-        match Namespace::new(namespace) {
-            Ok(namespace) => Some((backend?, Some(namespace))),
-            Err(_) => {
-                let given = &self.entries[&namespace_key];
-                let problem = format!(
-                    "found {}, allowed are a-z, 0-9 and _, beginning with a letter, at most 40",
-                    found(given, false)
-                );
-                self.refuse(&namespace_key, given, &problem);
-                None
-            }
+        if let Ok(namespace) = Namespace::new(namespace) {
+            return Some((backend?, Some(namespace)));
         }
+        let given = &self.entries[&namespace_key];
+        let found = found(given, false);
+        let problem =
+            format!("found {found}, allowed are a-z, 0-9 and _, beginning with a letter, at most 40");
+        self.refuse(&namespace_key, given, &problem);
+        None
     }
 
     /// The name of a backend that is configured.

@@ -29,9 +29,8 @@ pub(super) fn effective(options: &PersistenceOptions, registry: &Registry) -> Ve
     let mut settings = Vec::new();
     for (key, given) in &entries {
         let secret = match key.strip_prefix("backends.").and_then(|rest| rest.split_once('.')) {
-            Some((name, key)) => {
-                kind(name).is_some_and(|kind| kind.keys().iter().any(|known| known.key == key && known.secret))
-            }
+            Some((name, key)) => kind(name)
+                .is_some_and(|kind| kind.keys().iter().any(|known| known.key == key && known.secret)),
             None => false,
         };
         if let Some(value) = shown(given, secret) {
@@ -47,7 +46,7 @@ pub(super) fn effective(options: &PersistenceOptions, registry: &Registry) -> Ve
     default("tenant".to_owned(), DEFAULT_TENANT);
     let names = entries.keys().filter_map(|key| key.strip_prefix("backends.")?.strip_suffix(".kind"));
     for name in names {
-        for known in kind(name).into_iter().flat_map(|kind| kind.keys()) {
+        for known in kind(name).map(changeover_core::Backend::keys).unwrap_or_default() {
             if let Some(value) = known.default {
                 default(format!("backends.{name}.{}", known.key), value);
             }

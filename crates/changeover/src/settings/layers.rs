@@ -15,7 +15,9 @@ use super::{Given, PersistenceOptions, Source, Value};
 
 const PREFIX: &str = "CHANGEOVER_";
 const CONFIG: &str = "CHANGEOVER_CONFIG";
+/// Variables that are no settings; and those of the test kit, which tests hand on to the programs they run.
 const RESERVED: [&str; 2] = [CONFIG, "CHANGEOVER_LOG"];
+const OF_TESTS: &str = "CHANGEOVER_TEST_";
 const DEFAULT_FILE: &str = "changeover.toml";
 
 /// The sources of settings, lowest first: a file, the environment, further providers.
@@ -130,7 +132,8 @@ fn read(path: &PathBuf, required: bool) -> Result<Option<Layer>, String> {
     };
     let table: toml::Table = text.parse().map_err(|error: toml::de::Error| {
         // `message` alone: the full text quotes the line, which may hold a password.
-        let line = error.span().map_or(0, |span| text[..span.start.min(text.len())].matches('\n').count() + 1);
+        let line =
+            error.span().map_or(0, |span| text[..span.start.min(text.len())].matches('\n').count() + 1);
         format!("{at}: line {line} is not TOML: {}", error.message())
     })?;
     let values = figment::value::Value::serialize(table).ok().and_then(Merged::into_dict);
@@ -144,7 +147,10 @@ fn variables(environment: Vec<(OsString, OsString)>, problems: &mut Vec<String>)
     let mut layers = Vec::new();
     let mut environment: Vec<_> = environment
         .into_iter()
-        .filter(|(name, _)| name.to_string_lossy().starts_with(PREFIX))
+        .filter(|(name, _)| {
+            let name = name.to_string_lossy();
+            name.starts_with(PREFIX) && !name.starts_with(OF_TESTS)
+        })
         .filter(|(name, _)| !RESERVED.iter().any(|reserved| name == reserved))
         .collect();
     environment.sort();
@@ -183,7 +189,9 @@ fn flatten(key: &str, merged: &Merged, figment: &Figment, options: &mut Persiste
             for (name, inner) in dict {
                 if name.is_empty() || name.contains('.') {
                     let place = source.place(key);
-                    options.problems.push(format!("{place}: key {name:?} is not a name; write levels as tables"));
+                    options
+                        .problems
+                        .push(format!("{place}: key {name:?} is not a name; write levels as tables"));
                     continue;
                 }
                 let below = if key.is_empty() { name.clone() } else { format!("{key}.{name}") };

@@ -18,6 +18,8 @@ mod effective;
 #[cfg(feature = "settings")]
 mod layers;
 mod plan;
+#[cfg(all(test, feature = "settings"))]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -110,17 +112,19 @@ impl PersistenceOptions {
         entries
     }
 
+    /// Not for settings that could not be read whole: what is missing may have named a backend.
     fn is_built_in(&self) -> bool {
-        !self.entries.keys().any(|key| {
-            let section = key.split('.').next();
-            section == Some("persistence") || section == Some("backends")
-        })
+        self.problems.is_empty()
+            && !self.entries.keys().any(|key| {
+                let section = key.split('.').next();
+                section == Some("persistence") || section == Some("backends")
+            })
     }
 }
 
 impl fmt::Debug for PersistenceOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("PersistenceOptions").field("keys", &self.entries.keys()).finish()
+        f.debug_struct("PersistenceOptions").field("keys", &self.entries.keys()).finish_non_exhaustive()
     }
 }
 

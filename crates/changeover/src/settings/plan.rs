@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use changeover_core::{BackendSettings, Error, ErrorKind, ModuleName, ModuleScope, Namespace, Result, TenantId};
+use changeover_core::{
+    BackendSettings, Error, ErrorKind, ModuleName, ModuleScope, Namespace, Result, TenantId,
+};
 
 /// Modules whose tables have the plain names.
 pub(crate) const BUILT_IN_MODULES: [&str; 3] = ["events", "audit", "playbooks"];
@@ -46,7 +48,8 @@ impl Plan {
             return refuse("no backend is named for it and there is no persistence.default");
         };
         let namespace = implied_namespace(&module)?;
-        let taken = self.modules.iter().find(|(_, plan)| plan.namespace.is_some() && plan.namespace == namespace);
+        let taken =
+            self.modules.iter().find(|(_, plan)| plan.namespace.is_some() && plan.namespace == namespace);
         if let Some((other, _)) = taken {
             return refuse(&format!("its namespace is taken by module {other}"));
         }

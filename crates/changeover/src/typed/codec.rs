@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::marker::PhantomData;
 use std::sync::Arc;
 
-use changeover_core::{Error, ErrorKind, Json, NewEvent, RecordedEvent, Result, SchemaVersion};
+use changeover_core::events::{NewEvent, RecordedEvent, SchemaVersion};
+use changeover_core::{Error, ErrorKind, Json, Result};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
@@ -82,9 +83,8 @@ impl<E: StreamEvent> Codec<E> {
 
     pub(super) fn encode(&self, event: &E) -> Result<NewEvent> {
         let json = Json::of(event)?;
-        let refuse = || {
-            Error::invalid(format!("an event of {} is not written as one variant", E::AGGREGATE_TYPE))
-        };
+        let refuse =
+            || Error::invalid(format!("an event of {} is not written as one variant", E::AGGREGATE_TYPE));
         let (event_type, data) = if json.as_str().starts_with('"') {
             (json.to::<String>()?, Json::empty())
         } else {
@@ -106,7 +106,10 @@ impl<E: StreamEvent> Codec<E> {
         };
         if !self.is_variant(event_type) {
             let names = self.names();
-            return refuse(ErrorKind::Corrupt, format!("event type {event_type:?} is unknown; known are {names}"));
+            return refuse(
+                ErrorKind::Corrupt,
+                format!("event type {event_type:?} is unknown; known are {names}"),
+            );
         }
         let (found, current) = (i64::from(event.schema_version.get()), self.current(event_type));
         if found > i64::from(current) {
@@ -176,6 +179,10 @@ fn read<E: StreamEvent>(event_type: &str, data: &Json) -> Result<E> {
 fn parse<E: StreamEvent>(text: &str) -> Result<E> {
     serde_json::from_str(text).map_err(|error| {
         // Serde's message may quote a value.
-        Error::invalid(format!("the data do not fit the variant ({:?} at column {})", error.classify(), error.column()))
+        Error::invalid(format!(
+            "the data do not fit the variant ({:?} at column {})",
+            error.classify(),
+            error.column()
+        ))
     })
 }

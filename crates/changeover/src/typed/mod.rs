@@ -10,10 +10,10 @@ use std::fmt;
 use std::ops::Deref;
 use std::sync::Arc;
 
-use changeover_core::events::{Append, Appended, ReadStream};
-use changeover_core::{
-    Error, ErrorKind, Expected, Json, NewEvent, RecordedEvent, Result, StreamId, Uuid, Version,
+use changeover_core::events::{
+    Append, Appended, Expected, NewEvent, ReadStream, RecordedEvent, StreamId, Version,
 };
+use changeover_core::{Error, ErrorKind, Json, Result, Uuid};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -144,8 +144,16 @@ impl<E: StreamEvent> TypedStreams<E> {
         expected: impl Into<Expected>,
         events: impl IntoIterator<Item = E>,
     ) -> Result<Appended> {
-        let request = Append::one(self.stream(id)?, expected.into(), self.encode(events)?);
-        self.send(request).await
+        self.send(self.request(id, expected, events)?).await
+    }
+
+    pub(crate) fn request(
+        &self,
+        id: Uuid,
+        expected: impl Into<Expected>,
+        events: impl IntoIterator<Item = E>,
+    ) -> Result<Append> {
+        Ok(Append::one(self.stream(id)?, expected.into(), self.encode(events)?))
     }
 
     /// Loads, decides, appends; after a conflict again from the start, up to 16 times in all. Each decision's events
@@ -174,7 +182,9 @@ impl<E: StreamEvent> TypedStreams<E> {
             let request = Append::one(self.stream(id)?, Expected::loaded(loaded.version), events);
             match self.send(request).await {
                 Ok(appended) => {
-                    decided.into_iter().for_each(|event| apply(&mut loaded.state, event));
+                    for event in decided {
+                        apply(&mut loaded.state, event);
+                    }
                     loaded.version = appended.streams.first().map(|stream| stream.last);
                     return Ok(loaded);
                 }

@@ -106,6 +106,19 @@ impl Expected {
     }
 }
 
+/// As [`Expected::loaded`].
+impl From<Option<Version>> for Expected {
+    fn from(version: Option<Version>) -> Self {
+        Self::loaded(version)
+    }
+}
+
+impl From<Version> for Expected {
+    fn from(version: Version) -> Self {
+        Self::Exactly(version)
+    }
+}
+
 impl fmt::Display for Expected {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -1,0 +1,182 @@
+//! `demo`: what the store does, shown on real events, first in a file, then on a server by changing one word.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use changeover::events::{Append, EventFilter, Expected, NewEvent, StreamId, Subscribe, Version};
+use changeover::{
+    Db, ErrorKind, EventStore, Json, Message, PersistenceOptions, Subscription, TenantId, Uuid, connect_with,
+    registry,
+};
+
+use crate::args::{Demo, Module, Read};
+use crate::events;
+use crate::exit::{Failure, Status};
+use crate::output::Out;
+use crate::settings::DEMO_POSTGRES_URL;
+
+/// From the history of openshift/runbooks (Apache-2.0); see `tests/data/README.md`.
+const SAMPLE: &str = include_str!("../tests/data/streams_openshift_runbooks.jsonl");
+/// A file of that history that was added, edited twice and renamed.
+const STREAM: &str = "RepoFile/4a259275-75eb-5f8c-81e7-9275657e5fd7";
+const MODULE: &str = "demo";
+
+pub async fn run(options: Demo, out: &mut Out) -> Result<Status, Failure> {
+    out.for_people();
+    let place = Place::new(options.file)?;
+    let path = place.path.display().to_string();
+    out.line("# SQLite: one file, no server")?;
+    settings(out, "file", &[("kind", "sqlite"), ("path", &place.shown)])?;
+    let file = PersistenceOptions::new()
+        .with(format!("persistence.{MODULE}"), "file")
+        .with("backends.file.kind", "sqlite")
+        .with("backends.file.path", path);
+    let db = connect_with(file, registry()).await?;
+    let shown = show(&db, out).await;
+    db.close().await;
+    shown?;
+    look_at(&place, out)?;
+    on_a_server(out).await?;
+    Ok(Status::Done)
+}
+
+/// Where the file is: a directory that goes with the demo, or where the user wants to keep it.
+struct Place {
+    path: PathBuf,
+    shown: String,
+    kept: bool,
+    _directory: Option<tempfile::TempDir>,
+}
+
+impl Place {
+    fn new(file: Option<PathBuf>) -> Result<Self, Failure> {
+        let Some(path) = file else {
+            let directory = tempfile::tempdir()
+                .map_err(|error| Failure::failed(format!("no temporary directory can be made: {error}")))?;
+            let path = directory.path().join("demo.db");
+            return Ok(Self {
+                path,
+                shown: "(temporary)/demo.db".to_owned(),
+                kept: false,
+                _directory: Some(directory),
+            });
+        };
+        let shown = path.display().to_string();
+        if path.exists() {
+            return Err(Failure::usage(format!(
+                "--file {shown}: it is there already; give a new name or remove it"
+            )));
+        }
+        Ok(Self { path, shown, kept: true, _directory: None })
+    }
+}
+
+fn settings(out: &mut Out, word: &str, keys: &[(&str, &str)]) -> Result<(), Failure> {
+    out.line(&format!("\n    [persistence]\n    {MODULE} = {word:?}\n\n    [backends.{word}]"))?;
+    for (key, value) in keys {
+        out.line(&format!("    {key} = {value:?}"))?;
+    }
+    out.line("")
+}
+
+async fn show(db: &Db, out: &mut Out) -> Result<(), Failure> {
+    let store = db.events(MODULE)?.store().await?;
+    let events = SAMPLE.lines().count();
+    out.line(&format!("## Import {events} events of a real history"))?;
+    events::import(Arc::clone(&store), events::lines_of(SAMPLE), out, std::future::pending()).await?;
+    out.line("\n## Import them again: ids make it harmless")?;
+    events::import(Arc::clone(&store), events::lines_of(SAMPLE), out, std::future::pending()).await?;
+
+    let stream: StreamId = STREAM.parse()?;
+    out.line(&format!("\n## Read one stream, {stream}"))?;
+    let module = Module { module: changeover::ModuleName::new(MODULE)? };
+    let read = Read { stream: stream.clone(), from: None, to: None, backward: false, limit: None, module };
+    events::read(&*store, read, out).await?;
+
+    out.line("\n## Append to it, expecting version 3: somebody else was faster")?;
+    conflict(&*store, &stream, out).await?;
+
+    out.line("\n## Follow the log: what is there, then what is appended")?;
+    follow(&*store, &stream, out).await
+}
+
+async fn conflict(store: &dyn EventStore, stream: &StreamId, out: &mut Out) -> Result<(), Failure> {
+    let late = Append::one(stream.clone(), Expected::Exactly(Version::new(3)?), vec![edited()?]);
+    match store.append(late).await {
+        Err(error) if error.kind() == ErrorKind::VersionConflict => {
+            out.line(&format!("{}: {}", error.kind(), error.message()))
+        }
+        Err(error) => Err(error.into()),
+        Ok(_) => Err(Failure::failed("the stale append was taken; this is a defect of the backend")),
+    }
+}
+
+async fn follow(store: &dyn EventStore, stream: &StreamId, out: &mut Out) -> Result<(), Failure> {
+    let filter = EventFilter { streams: Some(vec![stream.clone()]), ..EventFilter::default() };
+    let mut feed = store.subscribe(Subscribe { filter, ..Subscribe::default() }).await?;
+    loop {
+        match next(&mut feed).await? {
+            Message::Event(event) => out.line(&format!("version {}: {}", event.version, event.event_type))?,
+            Message::Progress { caught_up: true, .. } => break,
+            Message::Progress { .. } => {}
+        }
+    }
+    out.line("caught up; now version 5 is appended")?;
+    store.append(Append::one(stream.clone(), Expected::Exactly(Version::new(4)?), vec![edited()?])).await?;
+    loop {
+        if let Message::Event(event) = next(&mut feed).await? {
+            return out.line(&format!("version {}: {}", event.version, event.event_type));
+        }
+    }
+}
+
+async fn next(feed: &mut Subscription) -> Result<Message, Failure> {
+    let message = feed.next().await.ok_or_else(|| Failure::failed("the subscription ended"))?;
+    Ok(message?)
+}
+
+fn edited() -> Result<NewEvent, Failure> {
+    Ok(NewEvent::new(
+        "FileModified",
+        Json::parse(r#"{"path":"alerts/etcdMembersDown.md","subject":"demo"}"#)?,
+    )?)
+}
+
+fn look_at(place: &Place, out: &mut Out) -> Result<(), Failure> {
+    out.line("\n## Look at the file")?;
+    out.line(&format!("{}: {}", place.shown, file_kind(&place.path)?))?;
+    out.line(if place.kept {
+        "it is yours now"
+    } else {
+        "it goes with this demo; --file var/demo.db keeps it"
+    })
+}
+
+/// What the first bytes of the file say it is.
+fn file_kind(path: &Path) -> Result<&'static str, Failure> {
+    let bytes = std::fs::read(path)
+        .map_err(|error| Failure::failed(format!("{}: the file cannot be read: {error}", path.display())))?;
+    Ok(if bytes.starts_with(b"SQLite format 3\0") {
+        "an ordinary SQLite 3 database"
+    } else {
+        "no SQLite database"
+    })
+}
+
+async fn on_a_server(out: &mut Out) -> Result<(), Failure> {
+    out.line("\n# PostgreSQL: the same with one word changed")?;
+    let Ok(url) = std::env::var(DEMO_POSTGRES_URL) else {
+        return out.line(&format!("not shown: set {DEMO_POSTGRES_URL} to the address of a scratch database"));
+    };
+    settings(out, "server", &[("kind", "postgres"), ("url", "(hidden)")])?;
+    let server = PersistenceOptions::new()
+        .with(format!("persistence.{MODULE}"), "server")
+        .with("backends.server.kind", "postgres")
+        .with("backends.server.url", url);
+    // Events are never deleted, so each run is a tenant of its own.
+    let tenant = TenantId::new(format!("demo-{}", Uuid::now_v7()))?;
+    let db = connect_with(server, registry()).await?.for_tenant(tenant);
+    let shown = show(&db, out).await;
+    db.close().await;
+    shown
+}

@@ -1,0 +1,142 @@
+//! `doctor`: every fact that keeps the service from working, found without changing anything.
+
+use std::collections::BTreeSet;
+
+use changeover::backend::Check;
+use changeover::{Db, Error, ErrorKind, ModuleName};
+use serde::Serialize;
+
+use crate::args::Common;
+use crate::exit::{Failure, Status, advice};
+use crate::output::{Out, printable};
+use crate::settings;
+
+pub async fn run(common: &Common, out: &mut Out) -> Result<Status, Failure> {
+    let db = settings::connect(common, out)?;
+    let mut findings = Findings::default();
+    findings.push("settings", "checked", true, "no mistake found");
+    for (name, kind) in db.backends() {
+        backend(&db, name, kind, &mut findings).await;
+    }
+    let events = ModuleName::new("events")?;
+    for module in db.modules().cloned().chain([events]).collect::<BTreeSet<_>>() {
+        module_of(&db, &module, &mut findings).await;
+    }
+    db.close().await;
+    findings.report(out)
+}
+
+async fn backend(db: &Db, name: &str, kind: &str, findings: &mut Findings) {
+    let about = format!("backend {name}");
+    match db.backend(name).await {
+        Ok(open) => {
+            findings.push(&about, "reached", true, kind);
+            for Check { name, ok, detail } in open.check().await {
+                findings.push(&about, &name, ok, &detail);
+            }
+        }
+        Err(error) => findings.failed(&about, "reached", &error),
+    }
+}
+
+/// Asks the module's backend by the settings. Going through the module itself would claim it.
+async fn module_of(db: &Db, name: &ModuleName, findings: &mut Findings) {
+    let about = format!("module {name}");
+    let module = match db.module(name.as_str()) {
+        Ok(module) => module,
+        Err(error) => return findings.failed(&about, "settings", &error),
+    };
+    let configured = module.configured_backend();
+    // That it cannot be reached was said above.
+    let Ok(backend) = db.backend(configured).await else { return };
+    if matches!(name.as_str(), "audit" | "playbooks") {
+        return findings.push(&about, "backend", true, configured);
+    }
+    let ready = async { backend.events(module.scope(), db.tenant()).await?.ready().await }.await;
+    match ready {
+        Ok(ready) => findings.push(&about, "ready", true, &listed(configured, &ready.notes)),
+        Err(error) => return findings.failed(&about, "ready", &error),
+    }
+    match backend.owner(module.scope()).await {
+        Ok(None) => {}
+        Ok(Some(owner)) if owner == "none" => {
+            findings.push(&about, "owner", true, "nobody yet; the first start claims it")
+        }
+        Ok(Some(owner)) if owner == backend.kind() => findings.push(&about, "owner", true, &owner),
+        Ok(Some(owner)) => {
+            let detail = format!(
+                "the stores record {owner}, the settings say {configured} ({}); the stores are followed, correct \
+                 persistence.{name}",
+                backend.kind()
+            );
+            findings.push(&about, "owner", false, &detail);
+        }
+        Err(error) => findings.failed(&about, "owner", &error),
+    }
+}
+
+fn listed(backend: &str, notes: &[String]) -> String {
+    let mut text = format!("on {backend}");
+    for note in notes {
+        text.push_str("; ");
+        text.push_str(note);
+    }
+    text
+}
+
+/// One fact.
+#[derive(Serialize)]
+struct Finding {
+    about: String,
+    check: String,
+    ok: bool,
+    detail: String,
+}
+
+#[derive(Default)]
+struct Findings {
+    all: Vec<Finding>,
+    unreachable: bool,
+}
+
+impl Findings {
+    fn push(&mut self, about: &str, check: &str, ok: bool, detail: &str) {
+        let (about, check, detail) = (about.to_owned(), check.to_owned(), detail.to_owned());
+        self.all.push(Finding { about, check, ok, detail });
+    }
+
+    fn failed(&mut self, about: &str, check: &str, error: &Error) {
+        let kind = error.kind();
+        self.unreachable |= Status::from(kind) == Status::Unreachable;
+        let mut detail = format!("{kind}: {}", error.message());
+        if kind == ErrorKind::SchemaMismatch
+            && let Some(advice) = advice(kind)
+        {
+            detail.push_str("; ");
+            detail.push_str(advice);
+        }
+        self.push(about, check, false, &detail);
+    }
+
+    fn report(self, out: &mut Out) -> Result<Status, Failure> {
+        let mut bad = 0;
+        for finding in &self.all {
+            bad += usize::from(!finding.ok);
+            if out.is_json() {
+                out.object(finding)?;
+            } else {
+                // No table: details are sentences, and lines of their width would be unreadable.
+                let mark = if finding.ok { "ok " } else { "BAD" };
+                let Finding { about, check, detail, .. } = finding;
+                out.line(&printable(&format!("{mark}  {about}: {check}: {detail}")))?;
+            }
+        }
+        let count = self.all.len();
+        if bad == 0 {
+            out.note(&format!("all {count} checks are well"))?;
+            return Ok(Status::Done);
+        }
+        let status = if self.unreachable { Status::Unreachable } else { Status::Refused };
+        Err(Failure::new(status, format!("{bad} of {count} checks are not well")))
+    }
+}

@@ -1,0 +1,154 @@
+//! The lines of a file, read and checked on a thread of their own so that reading never holds up an interruption.
+
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read};
+use std::path::Path;
+use std::thread;
+
+use tokio::sync::mpsc;
+
+use super::line::{EventLine, parse};
+use crate::exit::Failure;
+
+/// The longest line. Above what any event can need: data and metadata of 4 MiB, each byte as an escape of six.
+const MAX_LINE: usize = 64 * 1024 * 1024;
+/// Lines that wait for the store.
+const AHEAD: usize = 1_024;
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
+/// What stands on a line.
+pub enum Content {
+    Event(Box<EventLine>),
+    /// Nothing but white space.
+    Blank,
+    /// Why it is no event.
+    Malformed(String),
+}
+
+/// A line, or why no further one can be read.
+pub struct Numbered {
+    /// 1 for the first.
+    pub number: u64,
+    /// Bytes up to and including this line.
+    pub read: u64,
+    pub content: Content,
+}
+
+/// The lines to come.
+pub struct Source {
+    pub lines: mpsc::Receiver<io::Result<Numbered>>,
+    /// The size of the file in bytes, if it is one.
+    pub size: Option<u64>,
+}
+
+/// Opens a file, or standard input for `-`.
+pub fn open(path: &Path) -> Result<Source, Failure> {
+    if path == Path::new("-") {
+        return Ok(Source { lines: spawn(io::stdin()), size: None });
+    }
+    let cannot =
+        |error: io::Error| Failure::usage(format!("{}: the file cannot be read: {error}", path.display()));
+    let file = File::open(path).map_err(cannot)?;
+    let metadata = file.metadata().map_err(cannot)?;
+    if metadata.is_dir() {
+        return Err(Failure::usage(format!("{}: a directory; give a file of JSON Lines", path.display())));
+    }
+    Ok(Source { lines: spawn(file), size: metadata.is_file().then_some(metadata.len()) })
+}
+
+/// The lines of a text that the program holds.
+pub fn of(text: &'static str) -> Source {
+    Source { lines: spawn(text.as_bytes()), size: Some(text.len() as u64) }
+}
+
+/// The thread ends with its input or with its receiver; one that waits for standard input ends with the process.
+fn spawn(input: impl Read + Send + 'static) -> mpsc::Receiver<io::Result<Numbered>> {
+    let (sender, lines) = mpsc::channel(AHEAD);
+    thread::spawn(move || {
+        let mut reader = Lines { input: BufReader::with_capacity(256 * 1024, input), number: 0, read: 0 };
+        while let Some(line) = reader.next_line().transpose() {
+            let over = line.is_err();
+            if sender.blocking_send(line).is_err() || over {
+                break;
+            }
+        }
+    });
+    lines
+}
+
+struct Lines<R> {
+    input: R,
+    number: u64,
+    read: u64,
+}
+
+impl<R: BufRead> Lines<R> {
+    fn next_line(&mut self) -> io::Result<Option<Numbered>> {
+        let mut line = Vec::new();
+        let found = (&mut self.input).take(MAX_LINE as u64 + 2).read_until(b'\n', &mut line)?;
+        if found == 0 {
+            return Ok(None);
+        }
+        self.number += 1;
+        self.read += found as u64;
+        let ended = line.last() == Some(&b'\n');
+        let text = line.strip_suffix(b"\n").unwrap_or(&line);
+        let mut text = text.strip_suffix(b"\r").unwrap_or(text);
+        if self.number == 1 {
+            text = text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text);
+        }
+        let content = if text.len() > MAX_LINE {
+            if !ended {
+                self.read += self.input.skip_until(b'\n')? as u64;
+            }
+            Content::Malformed(format!("the line is too long; at most {MAX_LINE} bytes are allowed"))
+        } else if text.iter().all(u8::is_ascii_whitespace) {
+            Content::Blank
+        } else {
+            parse(text).map_or_else(Content::Malformed, |event| Content::Event(Box::new(event)))
+        };
+        Ok(Some(Numbered { number: self.number, read: self.read, content }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn kinds(input: &[u8]) -> Vec<(u64, &'static str)> {
+        let mut lines = Lines { input, number: 0, read: 0 };
+        let mut kinds = Vec::new();
+        while let Some(line) = lines.next_line().unwrap() {
+            let kind = match line.content {
+                Content::Event(_) => "event",
+                Content::Blank => "blank",
+                Content::Malformed(_) => "malformed",
+            };
+            kinds.push((line.number, kind));
+        }
+        assert_eq!(lines.read, input.len() as u64);
+        kinds
+    }
+
+    const EVENT: &str = r#"{"aggregate_type":"T","aggregate_id":"018f4e5a-7c1b-7d2e-9f3a-5b6c7d8e9f01","aggregate_version":1,"event_type":"E","event_version":1,"event_data":{}}"#;
+
+    // X-EDGE-108: line ends of both kinds, a byte order mark, no line end at the end.
+    #[test]
+    fn line_ends_and_the_byte_order_mark_are_not_content() {
+        let text = format!("\u{feff}{EVENT}\r\n\n \t\r\n{EVENT}\n{EVENT}");
+        assert_eq!(
+            kinds(text.as_bytes()),
+            [(1, "event"), (2, "blank"), (3, "blank"), (4, "event"), (5, "event")]
+        );
+        let inside = format!("{EVENT}\n\u{feff}{EVENT}\n");
+        assert_eq!(kinds(inside.as_bytes()), [(1, "event"), (2, "malformed")]);
+    }
+
+    #[test]
+    fn a_line_that_is_too_long_is_one_line() {
+        let mut text = vec![b' '; MAX_LINE];
+        text.extend(b"xx\n");
+        text.extend(EVENT.as_bytes());
+        assert_eq!(kinds(&text), [(1, "malformed"), (2, "event")]);
+    }
+}

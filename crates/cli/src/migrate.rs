@@ -1,0 +1,170 @@
+//! `migrate`: the schemas of modules on backends, up, down and their status.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use changeover::backend::{Family, MigrationStatus, Migrations};
+use changeover::{Db, ErrorKind, ModuleName};
+use serde::Serialize;
+
+use crate::args::{Migrate, Target};
+use crate::exit::{Failure, Status};
+use crate::output::Out;
+
+pub async fn run(command: Migrate, db: &Db, out: &mut Out) -> Result<Status, Failure> {
+    match command {
+        Migrate::Up { target } => up(&schemas(db, &target, out).await?, out).await,
+        Migrate::Down { target, steps, accept_data_loss } => {
+            let schemas = schemas(db, &target, out).await?;
+            let [schema] = schemas.as_slice() else { return Err(which(&schemas)) };
+            let undone =
+                schema.migrations.down(steps, accept_data_loss).await.map_err(|e| schema.place(e))?;
+            report(schema, &undone, out)?;
+            out.note(&format!("{}: {} taken back", schema.name(), undone.len()))?;
+            Ok(Status::Done)
+        }
+        Migrate::Status { target } => status(&schemas(db, &target, out).await?, out).await,
+    }
+}
+
+/// The schema of one family of one module on one backend.
+struct Schema {
+    backend: String,
+    module: ModuleName,
+    family: Family,
+    migrations: Arc<dyn Migrations>,
+}
+
+impl Schema {
+    fn name(&self) -> String {
+        format!("{} on {}", self.module, self.backend)
+    }
+
+    fn place(&self, error: changeover::Error) -> changeover::Error {
+        error.with("backend", &self.backend).with("module", self.module.as_str())
+    }
+}
+
+async fn schemas(db: &Db, target: &Target, out: &mut Out) -> Result<Vec<Schema>, Failure> {
+    let mut schemas = Vec::new();
+    for name in modules(db, target)? {
+        let module = db.module(name.as_str())?;
+        let backend_name = target.backend.as_deref().unwrap_or(module.configured_backend()).to_owned();
+        let backend = db.backend(&backend_name).await?;
+        let family = family(&name);
+        match backend.migrations(module.scope(), family) {
+            Ok(migrations) => {
+                schemas.push(Schema { backend: backend_name, module: name, family, migrations })
+            }
+            Err(error) if error.kind() == ErrorKind::Unsupported => {
+                out.note(&format!("{name} on {backend_name}: {}", error.message()))?;
+            }
+            Err(error) => {
+                return Err(error.with("backend", &backend_name).with("module", name.as_str()).into());
+            }
+        }
+    }
+    Ok(schemas)
+}
+
+/// The modules that are meant: the one that was named, else those of the settings, and always the built-in one that
+/// needs no naming.
+fn modules(db: &Db, target: &Target) -> Result<BTreeSet<ModuleName>, Failure> {
+    if let Some(module) = &target.module {
+        return Ok(BTreeSet::from([module.clone()]));
+    }
+    let events = ModuleName::new(Family::Events.as_str())?;
+    Ok(db.modules().cloned().chain([events]).collect())
+}
+
+/// A module of the user's own keeps events.
+fn family(module: &ModuleName) -> Family {
+    [Family::Audit, Family::Playbooks]
+        .into_iter()
+        .find(|family| family.as_str() == module.as_str())
+        .unwrap_or(Family::Events)
+}
+
+fn which(schemas: &[Schema]) -> Failure {
+    if schemas.is_empty() {
+        return Failure::usage("there is no schema to take back there");
+    }
+    let names: Vec<_> = schemas.iter().map(Schema::name).collect();
+    Failure::usage(format!(
+        "down works on one schema at a time, and several are meant: {}; name one by --module and --backend",
+        names.join(", ")
+    ))
+}
+
+async fn up(schemas: &[Schema], out: &mut Out) -> Result<Status, Failure> {
+    for schema in schemas {
+        let applied = schema.migrations.up().await.map_err(|error| schema.place(error))?;
+        report(schema, &applied, out)?;
+        out.note(&match applied.len() {
+            0 => format!("{}: up to date", schema.name()),
+            count => format!("{}: {count} applied", schema.name()),
+        })?;
+    }
+    Ok(Status::Done)
+}
+
+async fn status(schemas: &[Schema], out: &mut Out) -> Result<Status, Failure> {
+    let mut problems = 0;
+    for schema in schemas {
+        let known = schema.migrations.status().await.map_err(|error| schema.place(error))?;
+        problems += known.iter().filter(|migration| migration.problem.is_some()).count();
+        report(schema, &known, out)?;
+    }
+    if problems > 0 {
+        return Err(Failure::refused(format!(
+            "{problems} applied migrations are not those of this program; use the program that applied them, or \
+             restore their text: applied migrations are never changed"
+        )));
+    }
+    Ok(Status::Done)
+}
+
+/// A migration, as programs read it.
+#[derive(Serialize)]
+struct Row<'a> {
+    backend: &'a str,
+    module: &'a str,
+    family: &'a str,
+    id: &'a str,
+    description: &'a str,
+    checksum: &'a str,
+    applied_at: Option<changeover::Timestamp>,
+    problem: Option<&'a str>,
+}
+
+fn report(schema: &Schema, migrations: &[MigrationStatus], out: &mut Out) -> Result<(), Failure> {
+    if out.is_json() {
+        return migrations.iter().try_for_each(|migration| {
+            out.object(&Row {
+                backend: &schema.backend,
+                module: schema.module.as_str(),
+                family: schema.family.as_str(),
+                id: &migration.id,
+                description: &migration.description,
+                checksum: &migration.checksum,
+                applied_at: migration.applied_at,
+                problem: migration.problem.as_deref(),
+            })
+        });
+    }
+    let rows: Vec<_> = migrations
+        .iter()
+        .map(|migration| {
+            let applied = migration.applied_at.map_or_else(|| "not applied".to_owned(), |at| at.to_string());
+            let state = migration.problem.clone().unwrap_or(applied);
+            [
+                schema.backend.clone(),
+                schema.module.to_string(),
+                migration.id.clone(),
+                state,
+                migration.description.clone(),
+            ]
+        })
+        .collect();
+    out.rows(["backend", "module", "migration", "applied", "description"], &rows)
+}

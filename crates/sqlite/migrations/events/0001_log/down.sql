@@ -1,0 +1,2 @@
+DROP TABLE changeover_consumer;
+DROP TABLE changeover_log;

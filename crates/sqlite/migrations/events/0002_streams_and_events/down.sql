@@ -1,0 +1,2 @@
+DROP TABLE domain_event;
+DROP TABLE event_stream;

@@ -1,0 +1,413 @@
+//! The schema: a list of SQL files, what of it is applied, and the way between.
+//!
+//! A file that legacy programs made is adopted: the migrations that make the tables it already has are recorded as
+//! `adopted` and not run, so that nothing of theirs is altered.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use changeover_core::backend::{MigrationStatus, Migrations};
+use changeover_core::{Error, ErrorKind, ModuleScope, Result, Timestamp, Uuid, sha256_hex};
+use diesel::SqliteConnection;
+use diesel::connection::SimpleConnection;
+
+use crate::classify::Failure;
+use crate::database::Database;
+use crate::sql::{self, Bind};
+
+/// One migration: SQL for a module without a namespace.
+pub(crate) struct Migration {
+    id: &'static str,
+    up: &'static str,
+    /// Takes it back; empty for what stays.
+    down: &'static str,
+    /// Whether it makes the tables that an adopted file has.
+    makes_legacy_tables: bool,
+}
+
+/// The record of migrations, in every file.
+const BASE: &[Migration] = &[Migration {
+    id: "base/0001_base",
+    up: include_str!("../migrations/base/0001_base/up.sql"),
+    down: "",
+    makes_legacy_tables: false,
+}];
+
+/// Append-only: never edit or remove one that was released.
+const EVENTS: &[Migration] = &[
+    Migration {
+        id: "events/0001_log",
+        up: include_str!("../migrations/events/0001_log/up.sql"),
+        down: include_str!("../migrations/events/0001_log/down.sql"),
+        makes_legacy_tables: false,
+    },
+    Migration {
+        id: "events/0002_streams_and_events",
+        up: include_str!("../migrations/events/0002_streams_and_events/up.sql"),
+        down: include_str!("../migrations/events/0002_streams_and_events/down.sql"),
+        makes_legacy_tables: true,
+    },
+];
+
+/// What a table's name may begin with in the SQL files; a namespace goes before it.
+const TABLES: &[&str] = &["event_stream", "domain_event", "changeover_log", "changeover_consumer"];
+
+/// The columns that an adopted file must have.
+const LEGACY_COLUMNS: &[(&str, &[&str])] = &[
+    ("event_stream", &["stream_id", "aggregate_type", "aggregate_id", "created_at", "version"]),
+    (
+        "domain_event",
+        &[
+            "event_id",
+            "stream_id",
+            "event_type",
+            "event_version",
+            "aggregate_version",
+            "event_data",
+            "metadata",
+            "occurred_at",
+            "causation_id",
+            "correlation_id",
+        ],
+    ),
+];
+
+impl Migration {
+    fn description(&self) -> &'static str {
+        let first = self.up.lines().next().unwrap_or_default();
+        first.strip_prefix("-- description: ").unwrap_or(first)
+    }
+
+    fn checksum(&self) -> String {
+        sha256_hex(format!("{}\0{}", self.up, self.down).as_bytes())
+    }
+
+    fn is_base(&self) -> bool {
+        self.id.starts_with("base/")
+    }
+}
+
+/// SQL written for plain names, with the prefix of a namespace before every name that begins with a table's.
+pub(crate) fn render(sql: &str, prefix: &str) -> String {
+    let is_word = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    let mut out = String::with_capacity(sql.len());
+    let mut rest = sql;
+    while !rest.is_empty() {
+        let word = rest.find(|c| !is_word(c)).unwrap_or(rest.len());
+        let (name, after) = rest.split_at(word);
+        let of_table = |table: &str| {
+            name.strip_prefix(table).is_some_and(|tail| tail.is_empty() || tail.starts_with('_'))
+        };
+        if TABLES.iter().any(|table| of_table(table)) {
+            out.push_str(prefix);
+        }
+        out.push_str(name);
+        let gap = after.find(is_word).unwrap_or(after.len());
+        out.push_str(&after[..gap]);
+        rest = &after[gap..];
+    }
+    out
+}
+
+/// What a module's tables are prefixed with.
+pub(crate) fn prefix_of(scope: &ModuleScope) -> String {
+    scope.namespace.as_ref().map(|namespace| format!("{namespace}_")).unwrap_or_default()
+}
+
+/// The schema of one family of one module: what is known, and its place in `_migrations`.
+#[derive(Clone, Debug)]
+pub(crate) struct Schema {
+    prefix: String,
+    /// Before the ids of a namespaced module: `scheduler.`.
+    space: String,
+    backend: String,
+}
+
+/// A row of `_migrations`.
+struct Applied {
+    id: String,
+    description: String,
+    checksum: String,
+    applied_at: String,
+    adopted: bool,
+}
+
+impl Schema {
+    pub(crate) fn events(scope: &ModuleScope, backend: &str) -> Self {
+        let space = scope.namespace.as_ref().map(|namespace| format!("{namespace}.")).unwrap_or_default();
+        Self { prefix: prefix_of(scope), space, backend: backend.to_owned() }
+    }
+
+    fn known() -> impl Iterator<Item = &'static Migration> {
+        BASE.iter().chain(EVENTS)
+    }
+
+    fn id(&self, migration: &Migration) -> String {
+        if migration.is_base() { migration.id.to_owned() } else { format!("{}{}", self.space, migration.id) }
+    }
+
+    /// Ok if the schema is exactly the one this program knows; else `SchemaMismatch` with what to run.
+    pub(crate) fn verify(&self, conn: &mut SqliteConnection) -> Result<(), Failure> {
+        let status = self.status(conn)?;
+        refuse_problems(&status)?;
+        if let Some(missing) = status.iter().find(|one| one.applied_at.is_none()) {
+            return Err(self.mismatch(&format!("migration {} is not applied", missing.id)).into());
+        }
+        Ok(())
+    }
+
+    fn mismatch(&self, found: &str) -> Error {
+        Error::new(
+            ErrorKind::SchemaMismatch,
+            format!("{found}; run `changeover migrate up --backend {}`", self.backend),
+        )
+    }
+
+    fn applied(&self, conn: &mut SqliteConnection) -> Result<Vec<Applied>, Failure> {
+        if !has_table(conn, "_migrations")? {
+            return Ok(Vec::new());
+        }
+        let sql = "SELECT id, description, checksum, applied_at, mode FROM _migrations ORDER BY id";
+        let mut applied = Vec::new();
+        for row in sql::rows(conn, sql, &[])? {
+            let text = |index: usize| row.cell(index).as_str().unwrap_or_default().to_owned();
+            let id = text(0);
+            let family = format!("{}events/", self.space);
+            if id.starts_with("base/") || id.starts_with(&family) {
+                applied.push(Applied {
+                    id,
+                    description: text(1),
+                    checksum: text(2),
+                    applied_at: text(3),
+                    adopted: text(4) == "adopted",
+                });
+            }
+        }
+        Ok(applied)
+    }
+
+    /// Every known migration in order, then every applied one that is unknown here.
+    fn status(&self, conn: &mut SqliteConnection) -> Result<Vec<MigrationStatus>, Failure> {
+        let mut applied = self.applied(conn)?;
+        let mut status = Vec::new();
+        for migration in Self::known() {
+            let id = self.id(migration);
+            let mut one = MigrationStatus {
+                id: id.clone(),
+                description: migration.description().to_owned(),
+                checksum: migration.checksum(),
+                applied_at: None,
+                problem: None,
+            };
+            if let Some(index) = applied.iter().position(|found| found.id == id) {
+                let found = applied.remove(index);
+                one.applied_at =
+                    Some(Timestamp::parse(&found.applied_at).map_err(|_| {
+                        Error::corrupt("_migrations", id.clone(), "applied_at", "is not a time")
+                    })?);
+                if found.checksum != one.checksum {
+                    one.problem = Some(
+                        "its text changed since it was applied; use the program that applied it, or add a new \
+                         migration instead of changing one"
+                            .to_owned(),
+                    );
+                }
+            }
+            status.push(one);
+        }
+        let last = status.iter().rposition(|one| one.applied_at.is_some()).unwrap_or(0);
+        for one in &mut status[..last] {
+            if one.applied_at.is_none() {
+                one.problem = Some("it is missing, and a later one is applied".to_owned());
+            }
+        }
+        for unknown in applied {
+            status.push(MigrationStatus {
+                id: unknown.id,
+                description: unknown.description,
+                checksum: unknown.checksum,
+                applied_at: Timestamp::parse(&unknown.applied_at).ok(),
+                problem: Some(
+                    "unknown here: the schema is newer than this program; use a newer program".to_owned(),
+                ),
+            });
+        }
+        Ok(status)
+    }
+
+    /// Applies the first missing migration, if there is one. In a write transaction.
+    fn step(&self, conn: &mut SqliteConnection) -> Result<Option<MigrationStatus>, Failure> {
+        let status = self.status(conn)?;
+        refuse_problems(&status)?;
+        let Some(next) = status.into_iter().find(|one| one.applied_at.is_none()) else {
+            return Ok(None);
+        };
+        let migration = Self::known().find(|known| self.id(known) == next.id);
+        let Some(migration) = migration else {
+            return Ok(None);
+        };
+        let adopted = !migration.is_base() && self.is_adopted(conn)?;
+        if adopted {
+            self.check_legacy_tables(conn)?;
+        }
+        if !(adopted && migration.makes_legacy_tables) {
+            conn.batch_execute(&render(migration.up, &self.prefix))?;
+        }
+        if migration.id == "events/0001_log" {
+            self.begin_log(conn, adopted)?;
+        }
+        let now = Timestamp::now();
+        sql::execute(
+            conn,
+            "INSERT INTO _migrations (id, description, checksum, applied_at, mode) VALUES (?1, ?2, ?3, ?4, ?5)",
+            &[
+                Bind::Text(&next.id),
+                Bind::Text(&next.description),
+                Bind::Text(&next.checksum),
+                Bind::Text(&now.to_string()),
+                Bind::Text(if adopted { "adopted" } else { "native" }),
+            ],
+        )?;
+        Ok(Some(MigrationStatus { applied_at: Some(now), ..next }))
+    }
+
+    /// Whether the events lie, or will lie, in tables that legacy programs made: those were there before our first
+    /// record of them.
+    pub(crate) fn is_adopted(&self, conn: &mut SqliteConnection) -> Result<bool, Failure> {
+        let records = self.applied(conn)?;
+        match records.iter().find(|record| !record.id.starts_with("base/")) {
+            Some(record) => Ok(record.adopted),
+            None => Ok(has_table(conn, &render("domain_event", &self.prefix))?
+                || has_table(conn, &render("event_stream", &self.prefix))?),
+        }
+    }
+
+    fn begin_log(&self, conn: &mut SqliteConnection, adopted: bool) -> Result<(), Failure> {
+        let log = Uuid::now_v7().to_string();
+        let insert = "INSERT INTO changeover_log (one, log_id, adopted) VALUES (1, ?1, ?2)";
+        let insert = render(insert, &self.prefix);
+        sql::execute(conn, &insert, &[Bind::Text(&log), Bind::Int(i64::from(adopted))])?;
+        if adopted {
+            let mark = "UPDATE changeover_log SET
+                high_water = coalesce((SELECT max(rowid) FROM domain_event), 0),
+                high_water_event = (SELECT event_id FROM domain_event ORDER BY rowid DESC LIMIT 1)";
+            sql::execute(conn, &render(mark, &self.prefix), &[])?;
+        }
+        Ok(())
+    }
+
+    fn check_legacy_tables(&self, conn: &mut SqliteConnection) -> Result<(), Failure> {
+        for (table, columns) in LEGACY_COLUMNS {
+            let table = render(table, &self.prefix);
+            let found = sql::rows(conn, "SELECT name FROM pragma_table_info(?1)", &[Bind::Text(&table)])?;
+            let has = |column: &str| found.iter().any(|row| row.cell(0).as_str() == Some(column));
+            if let Some(missing) = columns.iter().find(|column| !has(column)) {
+                let message = format!(
+                    "the file has a table {table} that cannot be adopted: column {missing} is missing; rename the \
+                     table if it is not an event store's"
+                );
+                return Err(Error::new(ErrorKind::SchemaMismatch, message).into());
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes back the last `steps` migrations of the family. In a write transaction.
+    fn down(
+        &self,
+        conn: &mut SqliteConnection,
+        steps: u32,
+        accept_data_loss: bool,
+    ) -> Result<Vec<MigrationStatus>, Failure> {
+        let status = self.status(conn)?;
+        refuse_problems(&status)?;
+        let records = self.applied(conn)?;
+        let back: Vec<_> = EVENTS
+            .iter()
+            .rev()
+            .filter(|migration| records.iter().any(|record| record.id == self.id(migration)))
+            .take(steps as usize)
+            .collect();
+        if !back.is_empty() && records.iter().any(|record| record.adopted) {
+            return Err(Error::new(
+                ErrorKind::Unsupported,
+                "an adopted file has no earlier schema to go back to: its tables belong to the programs that made \
+                 them",
+            )
+            .into());
+        }
+        let mut taken = Vec::new();
+        for migration in back {
+            if !accept_data_loss {
+                self.refuse_data_loss(conn, migration)?;
+            }
+            conn.batch_execute(&render(migration.down, &self.prefix))?;
+            let id = self.id(migration);
+            sql::execute(conn, "DELETE FROM _migrations WHERE id = ?1", &[Bind::Text(&id)])?;
+            let one = status.iter().find(|one| one.id == id).cloned();
+            taken.extend(one.map(|one| MigrationStatus { applied_at: None, ..one }));
+        }
+        Ok(taken)
+    }
+
+    fn refuse_data_loss(&self, conn: &mut SqliteConnection, migration: &Migration) -> Result<(), Failure> {
+        let dropped = migration.down.lines().filter_map(|line| line.strip_prefix("DROP TABLE "));
+        for table in dropped.map(|name| name.trim_end_matches(';')).filter(|name| *name != "changeover_log") {
+            let table = render(table, &self.prefix);
+            if sql::first(conn, &format!("SELECT 1 FROM {table} LIMIT 1"), &[])?.is_some() {
+                let message = format!(
+                    "taking back {} drops table {table}, which holds records; export them first, or accept the loss",
+                    self.id(migration)
+                );
+                return Err(Error::invalid(message).into());
+            }
+        }
+        Ok(())
+    }
+}
+
+fn has_table(conn: &mut SqliteConnection, name: &str) -> Result<bool, Failure> {
+    let sql = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?1";
+    Ok(sql::first(conn, sql, &[Bind::Text(name)])?.is_some())
+}
+
+fn refuse_problems(status: &[MigrationStatus]) -> Result<()> {
+    let Some(bad) = status.iter().find(|one| one.problem.is_some()) else {
+        return Ok(());
+    };
+    let problem = bad.problem.as_deref().unwrap_or_default();
+    Err(Error::new(ErrorKind::SchemaMismatch, format!("migration {}: {problem}", bad.id)))
+}
+
+/// The migrations of one family of a module in one file.
+pub(crate) struct SqliteMigrations {
+    pub(crate) database: Arc<Database>,
+    pub(crate) schema: Schema,
+}
+
+#[async_trait]
+impl Migrations for SqliteMigrations {
+    async fn status(&self) -> Result<Vec<MigrationStatus>> {
+        let schema = self.schema.clone();
+        let read = move |conn: &mut SqliteConnection| schema.status(conn);
+        self.database.read(read).await.map_err(|error| error.during("migrations.status"))
+    }
+
+    async fn up(&self) -> Result<Vec<MigrationStatus>> {
+        let mut done = Vec::new();
+        loop {
+            let schema = self.schema.clone();
+            let step = move |conn: &mut SqliteConnection| schema.step(conn);
+            match self.database.write(step).await.map_err(|error| error.during("migrations.up"))? {
+                Some(applied) => done.push(applied),
+                None => return Ok(done),
+            }
+        }
+    }
+
+    async fn down(&self, steps: u32, accept_data_loss: bool) -> Result<Vec<MigrationStatus>> {
+        let schema = self.schema.clone();
+        let back = move |conn: &mut SqliteConnection| schema.down(conn, steps, accept_data_loss);
+        self.database.write(back).await.map_err(|error| error.during("migrations.down"))
+    }
+}

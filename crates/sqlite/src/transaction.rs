@@ -1,0 +1,114 @@
+//! The user's own tables and the events of a module, written in one transaction.
+
+use std::fmt;
+use std::sync::Arc;
+
+use changeover_core::events::{Append, Appended};
+use changeover_core::{Applied, Error, ErrorKind, Result};
+use diesel::SqliteConnection;
+use diesel::connection::{AnsiTransactionManager, TransactionManager};
+use diesel_async::sync_connection_wrapper::SyncConnectionWrapper;
+
+use crate::classify::{Failure, classify};
+use crate::connect::Turn;
+use crate::database::Database;
+use crate::events::append::append;
+use crate::events::log::Tables;
+
+/// An open write transaction of the file. Other writers of this backend wait until it ends; dropping it at any point
+/// rolls everything back.
+///
+/// It has a connection of its own, which is closed at the end: whatever the user's statements did to it, and wherever
+/// a future was dropped, nothing of it reaches the next transaction.
+pub struct Transaction {
+    // Before the turn, so that the file is free when the next writer begins.
+    connection: SyncConnectionWrapper<SqliteConnection>,
+    turn: Turn,
+    database: Arc<Database>,
+    tables: Arc<Tables>,
+    appends: Vec<Append>,
+}
+
+impl Transaction {
+    pub(crate) async fn begin(database: Arc<Database>, tables: Arc<Tables>) -> Result<Self> {
+        let turn = database.write_turn().await?;
+        let opener = database.opener();
+        let opened = tokio::task::spawn_blocking(move || {
+            let mut conn = opener.open()?;
+            AnsiTransactionManager::begin_transaction_sql(&mut conn, "BEGIN IMMEDIATE")
+                .map_err(|error| classify(&error))?;
+            Ok(conn)
+        });
+        let opened = opened.await.map_err(|_| stopped())??;
+        let connection = SyncConnectionWrapper::new(opened);
+        Ok(Self { connection, turn, database, tables, appends: Vec::new() })
+    }
+
+    /// The connection, inside of the transaction. Nested transactions of diesel are savepoints in it. Never commit or
+    /// roll back by SQL of your own.
+    pub fn connection(&mut self) -> &mut SyncConnectionWrapper<SqliteConnection> {
+        &mut self.connection
+    }
+
+    /// Keeps an append until [`Transaction::commit`].
+    ///
+    /// # Errors
+    /// As [`Append::validate`]; the append is not kept then.
+    pub fn append(&mut self, request: Append) -> Result<()> {
+        request.validate().map_err(|error| error.during("transaction.append").applied(Applied::No))?;
+        self.appends.push(request);
+        Ok(())
+    }
+
+    /// Makes the appends in their order, then commits; returns their answers.
+    ///
+    /// # Errors
+    /// As `EventStore::append` of any of them: nothing of the transaction is stored then, the user's rows included.
+    /// Dropped while it runs it happens whole or not at all.
+    pub async fn commit(self) -> Result<Vec<Appended>> {
+        let Self { mut connection, turn, database, tables, appends } = self;
+        // In a task of its own, for the caller may go away between the appends and the commit.
+        let finished = tokio::spawn(async move {
+            let finish = move |conn: &mut SqliteConnection| Ok(finish(conn, &tables, &appends));
+            let answers = connection.spawn_blocking(finish).await;
+            drop(connection);
+            drop(turn);
+            if matches!(&answers, Ok(Ok(answers)) if answers.iter().any(|answer| !answer.repeated)) {
+                database.announce();
+            }
+            answers
+        });
+        let answers = finished.await.map_err(|_| stopped().applied(Applied::Unknown))?;
+        answers
+            .unwrap_or_else(|error| Err(classify(&error).applied(Applied::Unknown)))
+            .map_err(|error| error.during("transaction.commit"))
+    }
+}
+
+fn finish(conn: &mut SqliteConnection, tables: &Tables, appends: &[Append]) -> Result<Vec<Appended>> {
+    let refuse = |failure: Failure| failure.into_error().applied(Applied::No);
+    let depth = AnsiTransactionManager::transaction_manager_status_mut(conn).transaction_depth();
+    if !matches!(depth, Ok(Some(depth)) if depth.get() == 1) {
+        let message =
+            "a nested transaction was left open, or the transaction was ended by SQL; nothing is committed";
+        return Err(refuse(Error::invalid(message).into()));
+    }
+    let answers = appends.iter().map(|request| append(conn, tables, request).map_err(refuse));
+    let answers = answers.collect::<Result<Vec<_>>>()?;
+    AnsiTransactionManager::commit_transaction(conn).map_err(|error| {
+        let error = classify(&error);
+        let known = matches!(error.kind(), ErrorKind::Contention | ErrorKind::ReadOnly);
+        error.applied(if known { Applied::No } else { Applied::Unknown })
+    })?;
+    Ok(answers)
+}
+
+fn stopped() -> Error {
+    Error::new(ErrorKind::Unavailable, "the runtime is shutting down")
+}
+
+impl fmt::Debug for Transaction {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Transaction").field("appends", &self.appends.len()).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,109 @@
+//! A file for each test, native or as legacy programs made it, and the shortest way to use it.
+#![allow(dead_code, missing_docs, reason = "each test program uses a part of it")]
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use changeover_core::backend::{Family, Migrations};
+use changeover_core::events::{Append, EventStore, Expected, NewEvent, ReadAll, RecordedEvent, StreamId};
+use changeover_core::{BackendSettings, Json, ModuleName, ModuleScope, OpenBackend, TenantId, Uuid};
+use changeover_sqlite::OpenSqlite;
+use diesel::connection::SimpleConnection;
+use diesel::{Connection, SqliteConnection};
+use tempfile::TempDir;
+
+/// The schema of legacy programs, as they made it.
+pub const LEGACY: &str = include_str!("../legacy.sql");
+
+/// A folder with a database file in it.
+pub struct File {
+    folder: TempDir,
+}
+
+impl File {
+    /// No file yet.
+    pub fn new() -> Self {
+        Self { folder: tempfile::tempdir().unwrap() }
+    }
+
+    /// A file made by legacy programs.
+    pub fn legacy() -> Self {
+        let file = Self::new();
+        file.raw(LEGACY);
+        file
+    }
+
+    pub fn path(&self) -> PathBuf {
+        self.folder.path().join("app.db")
+    }
+
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// A connection of another program.
+    pub fn other_program(&self) -> SqliteConnection {
+        let mut conn = SqliteConnection::establish(&self.path().to_string_lossy()).unwrap();
+        conn.batch_execute("PRAGMA busy_timeout = 5000").unwrap();
+        conn
+    }
+
+    /// What another program does to the file.
+    pub fn raw(&self, sql: &str) {
+        self.other_program().batch_execute(sql).unwrap();
+    }
+
+    pub fn settings(&self) -> BackendSettings {
+        BackendSettings::new("legacy").with("path", self.path().to_string_lossy())
+    }
+
+    pub async fn open(&self) -> OpenSqlite {
+        OpenSqlite::open(&self.settings()).await.unwrap()
+    }
+
+    pub async fn store(&self) -> Arc<dyn EventStore> {
+        store(&self.open().await).await
+    }
+}
+
+pub fn scope() -> ModuleScope {
+    ModuleScope { module: ModuleName::new("events").unwrap(), namespace: None }
+}
+
+pub fn tenant() -> TenantId {
+    TenantId::new("default").unwrap()
+}
+
+pub async fn store(open: &OpenSqlite) -> Arc<dyn EventStore> {
+    open.events(&scope(), &tenant()).await.unwrap()
+}
+
+pub fn migrations(open: &OpenSqlite) -> Arc<dyn Migrations> {
+    open.migrations(&scope(), Family::Events).unwrap()
+}
+
+pub fn stream() -> StreamId {
+    StreamId::new("Order", Uuid::now_v7()).unwrap()
+}
+
+pub fn event(event_type: &str) -> NewEvent {
+    NewEvent::new(event_type, Json::parse(r#"{"total": 1.10}"#).unwrap()).unwrap()
+}
+
+pub fn one(stream: &StreamId, expected: Expected, count: usize) -> Append {
+    Append::one(stream.clone(), expected, (0..count).map(|_| event("Placed")).collect())
+}
+
+/// Everything in the log.
+pub async fn everything(store: &dyn EventStore) -> Vec<RecordedEvent> {
+    let mut all = Vec::new();
+    let mut request = ReadAll::default();
+    loop {
+        let page = store.read_all(request.clone()).await.unwrap();
+        all.extend(page.events);
+        if page.caught_up {
+            return all;
+        }
+        request.after = Some(page.checkpoint);
+    }
+}
