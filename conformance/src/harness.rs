@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use changeover_core::events::Append;
-use changeover_core::{ModuleName, ModuleScope, OpenBackend, TenantId};
+use changeover_core::{ErrorKind, ModuleName, ModuleScope, OpenBackend, TenantId};
 
 /// Why a place could not be made ready.
 pub type StartError = Box<dyn StdError + Send + Sync>;
@@ -231,6 +231,32 @@ pub trait Faults: Send + Sync {
 
     /// A client whose clock (the one `recorded_at` is taken from) is off by this many microseconds.
     async fn client_with_clock_off_by(&self, _micros: i64) -> Fault<Arc<dyn OpenBackend>> {
+        Err(NONE)
+    }
+
+    /// As [`Harness::client`], with the refusal where that would panic.
+    async fn try_client(&self) -> Fault<changeover_core::Result<Arc<dyn OpenBackend>>> {
+        Err(NONE)
+    }
+
+    /// Does `append` (of the harness's module and tenant) in a process of its own; the kind of its error, if it failed.
+    async fn append_in_another_process(&self, _append: Append) -> Fault<Result<(), ErrorKind>> {
+        Err(NONE)
+    }
+
+    /// The reads of single streams whose plan, on the tables as they are now, goes through a whole table.
+    async fn full_scans(&self) -> Fault<Vec<String>> {
+        Err(NONE)
+    }
+
+    /// Every column, index and rule of the place's tables, a line each, in a fixed order.
+    async fn schema(&self) -> Fault<Vec<String>> {
+        Err(NONE)
+    }
+
+    /// Tries by SQL what the schema itself must refuse (a version or an event id twice, version 0, an event without its
+    /// stream) and says for each attempt that was let through what it was.
+    async fn break_rules(&self) -> Fault<Vec<String>> {
         Err(NONE)
     }
 

@@ -40,7 +40,9 @@
 mod cases;
 mod catalogue;
 mod events_only;
+mod forward;
 mod harness;
+mod model;
 mod report;
 mod runner;
 mod support;

@@ -218,11 +218,15 @@ impl Report {
             let (tests, backend) = (passed + failed, escaped(name));
             let _ = writeln!(out, "<testsuite name=\"{backend}\" tests=\"{tests}\" failures=\"{failed}\">");
             for case in column.results() {
-                let (name, seconds) = (escaped(&case.name), f64::from(u32::try_from(case.ms).unwrap_or(u32::MAX)) / 1e3);
-                let _ = write!(out, "<testcase classname=\"{backend}\" name=\"{name}\" time=\"{seconds:.3}\"");
+                let (name, seconds) =
+                    (escaped(&case.name), f64::from(u32::try_from(case.ms).unwrap_or(u32::MAX)) / 1e3);
+                let _ =
+                    write!(out, "<testcase classname=\"{backend}\" name=\"{name}\" time=\"{seconds:.3}\"");
                 let _ = match &case.result {
                     Outcome::Passed => writeln!(out, "/>"),
-                    Outcome::Failed(why) => writeln!(out, "><failure message=\"{}\"/></testcase>", escaped(why)),
+                    Outcome::Failed(why) => {
+                        writeln!(out, "><failure message=\"{}\"/></testcase>", escaped(why))
+                    }
                 };
             }
             if let Column::NotStarted(why) = column {
@@ -285,7 +289,8 @@ mod tests {
     use super::*;
 
     fn ran(result: Outcome) -> (String, Column) {
-        let case = CaseResult { id: "E1".into(), name: "a::b".into(), result, ms: 5, notes: vec!["n".into()] };
+        let case =
+            CaseResult { id: "E1".into(), name: "a::b".into(), result, ms: 5, notes: vec!["n".into()] };
         ("memory".into(), Column::Ran(vec![case]))
     }
 
@@ -319,7 +324,8 @@ mod tests {
 
     #[test]
     fn hostile_messages_stay_within_their_format() {
-        let report = Report { columns: vec![ran(Outcome::Failed("a < \"b\" & \u{1}\n".into()))], mutants: vec![] };
+        let report =
+            Report { columns: vec![ran(Outcome::Failed("a < \"b\" & \u{1}\n".into()))], mutants: vec![] };
         assert!(report.junit().contains("message=\"a &lt; &quot;b&quot; &amp; \u{fffd}&#10;\""));
         let json: serde_json::Value = serde_json::from_str(&report.json()).unwrap();
         assert_eq!(json["backends"]["memory"]["failed"], 1);

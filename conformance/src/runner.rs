@@ -101,7 +101,8 @@ async fn one(case: &'static Case, subject: Subject) -> CaseResult {
     let began = Instant::now();
     // In a task of its own, so that a case that blocks its thread does not stop the clock.
     let task = tokio::spawn(NOTES.scope(RefCell::default(), async move {
-        let outcome = tokio::time::timeout(CASE_LIMIT, AssertUnwindSafe((case.run)(&*harness)).catch_unwind());
+        let outcome =
+            tokio::time::timeout(CASE_LIMIT, AssertUnwindSafe((case.run)(&*harness)).catch_unwind());
         let outcome = match outcome.await {
             Ok(Ok(())) => Outcome::Passed,
             Ok(Err(panic)) => Outcome::Failed(message(&*panic)),

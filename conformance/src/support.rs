@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::fmt::Debug;
 use std::sync::Arc;
+use std::time::Duration;
 
 use changeover_core::events::{
     Append, Appended, EventFilter, Expected, Head, HeadOf, NewEvent, ReadAll, ReadStream, RecordedEvent,
@@ -26,6 +27,11 @@ pub(crate) fn without(what: &str, why: impl std::fmt::Display) {
 /// The fault, or a note that the case goes on without it.
 pub(crate) fn or_note<T>(what: &str, fault: Result<T, Unsupported>) -> Option<T> {
     fault.map_err(|why| without(what, why)).ok()
+}
+
+/// The answer of what must not take long.
+pub(crate) async fn in_time<T>(what: &str, work: impl Future<Output = T>) -> T {
+    tokio::time::timeout(Duration::from_secs(10), work).await.must(what)
 }
 
 /// What must work for a case to go on.

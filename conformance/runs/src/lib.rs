@@ -3,10 +3,12 @@
 //! Apart from the suite, which is a library that anyone can use and therefore pulls no driver.
 
 mod memory;
+mod mutants;
 
 use changeover_conformance::Subject;
 
 pub use memory::MemoryHarness;
+pub use mutants::mutants;
 
 /// Every set-up of ours: the columns of the matrix.
 pub fn subjects() -> Vec<Subject> {

@@ -2,3 +2,19 @@
 //! checks, and ends with the case's id and the requirements behind it.
 
 pub mod append;
+pub mod cancellation;
+pub mod errors;
+pub mod expected_version;
+pub mod faults;
+pub mod gap_safety;
+pub mod idempotency;
+pub mod lifecycle;
+pub mod migrations;
+pub mod parity;
+pub mod read_all;
+pub mod read_stream;
+pub mod subscription;
+pub mod tenants;
+pub mod time;
+pub mod tracking;
+pub mod values;

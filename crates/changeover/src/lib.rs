@@ -83,6 +83,8 @@ mod db;
 mod module;
 mod retry;
 mod settings;
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+pub mod transaction;
 mod typed;
 
 pub use changeover_core::events::{Expected, RecordedEvent, StreamId, Version};
@@ -92,6 +94,8 @@ pub use module::{Events, Module};
 #[cfg(feature = "settings")]
 pub use settings::Layers;
 pub use settings::{EffectiveSetting, PersistenceOptions, Source};
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+pub use transaction::{RunQueryDsl, Tx, TxError};
 pub use typed::{Loaded, StreamEvent, TypedStreams};
 
 /// Connects with the settings of this process: [`PersistenceOptions::load`] and the kinds of [`registry`].

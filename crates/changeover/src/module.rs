@@ -49,6 +49,24 @@ impl Module {
         Events { source: Opening::Module(self.clone()), store: Arc::default() }
     }
 
+    /// Whose records these are.
+    pub fn tenant(&self) -> &TenantId {
+        &self.tenant
+    }
+
+    /// The owner, with the family's schema migrated where its settings say so.
+    #[cfg(any(feature = "sqlite", feature = "postgres"))]
+    pub(crate) async fn opened(&self, family: Family) -> Result<(&str, Arc<dyn OpenBackend>)> {
+        let owner = self.home.migrated(&self.shared, family).await?;
+        Ok((&owner.name, Arc::clone(&owner.backend)))
+    }
+
+    /// Whether both are the same module of the same tenant, on the same backends.
+    #[cfg(any(feature = "sqlite", feature = "postgres"))]
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.home, &other.home) && self.tenant == other.tenant
+    }
+
     async fn open_events(&self) -> Result<Arc<dyn EventStore>> {
         let owner = self.home.migrated(&self.shared, Family::Events).await?;
         owner

@@ -2,6 +2,7 @@
 
 use std::error::Error as StdError;
 use std::fmt;
+use std::sync::Arc;
 
 use crate::Uuid;
 use crate::checkpoint::Checkpoint;
@@ -141,8 +142,10 @@ pub enum Detail {
 }
 
 /// The error of every store. Never holds a URL, a password or a payload.
+#[derive(Clone)]
 pub struct Error(Box<Inner>);
 
+#[derive(Clone)]
 struct Inner {
     kind: ErrorKind,
     operation: &'static str,
@@ -150,7 +153,7 @@ struct Inner {
     message: String,
     context: Vec<(&'static str, String)>,
     detail: Option<Detail>,
-    source: Option<Box<dyn StdError + Send + Sync>>,
+    source: Option<Arc<dyn StdError + Send + Sync>>,
 }
 
 impl Error {
@@ -235,7 +238,7 @@ impl Error {
     /// Adds the cause. Only causes whose text holds no URL, password or payload may be given.
     #[must_use]
     pub fn caused_by(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
-        self.0.source = Some(source.into());
+        self.0.source = Some(Arc::from(source.into()));
         self
     }
 

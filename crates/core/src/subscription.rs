@@ -4,6 +4,7 @@
 //! channel: the [`Subscription`] for the reader, and a future that the backend spawns on its own runtime.
 
 use std::fmt;
+use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
@@ -12,7 +13,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures::channel::mpsc;
 use futures::future::{Either, select};
-use futures::{SinkExt, Stream, StreamExt};
+use futures::{Stream, StreamExt};
 
 use crate::checkpoint::Checkpoint;
 use crate::error::{Detail, Error, ErrorKind, Result};
@@ -186,9 +187,12 @@ impl<F: Feed> Pump<F> {
 
     async fn send(&mut self, message: Message) -> Result<(), Option<Error>> {
         let checkpoint = message.checkpoint();
-        // Feeding first: a reader that keeps up costs no timer.
-        let sent = match select(pin!(self.sender.send(message)), pin!(self.feed.sleep(self.patience))).await {
-            Either::Left((sent, _)) => sent,
+        // Not `send`: that gives the message away and then waits for room for another, so that a reader cut off while it
+        // waits would be handed a message that its checkpoint does not cover. Asking first: a reader that keeps up
+        // costs no timer.
+        let room = poll_fn(|context| self.sender.poll_ready(context));
+        let free = match select(pin!(room), pin!(self.feed.sleep(self.patience))).await {
+            Either::Left((free, _)) => free,
             Either::Right(_) => {
                 return Err(Some(Error::new(
                     ErrorKind::Unavailable,
@@ -200,7 +204,7 @@ impl<F: Feed> Pump<F> {
                 )));
             }
         };
-        sent.map_err(|_| None)?;
+        free.and_then(|()| self.sender.start_send(message)).map_err(|_| None)?;
         self.delivered = checkpoint;
         Ok(())
     }

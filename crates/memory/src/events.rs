@@ -53,7 +53,15 @@ impl MemoryEvents {
     }
 
     /// Does `work` on the log, unless the handle was closed, and names the operation in its error.
-    fn with_log<T>(&self, operation: &'static str, work: impl FnOnce(&mut Log) -> Result<T>) -> Result<T> {
+    ///
+    /// Gives other tasks a turn first, as waiting for a database would: a loop over a store that is always ready would
+    /// keep its thread to itself.
+    async fn with_log<T>(
+        &self,
+        operation: &'static str,
+        work: impl FnOnce(&mut Log) -> Result<T>,
+    ) -> Result<T> {
+        tokio::task::yield_now().await;
         if self.closed.load(Ordering::SeqCst) || self.backend_closed.load(Ordering::SeqCst) {
             let message = "the store was closed; open it again";
             return Err(Error::new(ErrorKind::Unavailable, message).during(operation));
@@ -72,33 +80,36 @@ impl EventStore for MemoryEvents {
     async fn append(&self, request: Append) -> Result<Appended> {
         let now = (self.shared.clock)();
         self.with_log("events.append", |log| log.append(&self.tenant, request, now))
+            .await
             .map_err(|error| error.applied(Applied::No))
     }
 
     async fn read_stream(&self, request: ReadStream) -> Result<StreamPage> {
-        self.with_log("events.read_stream", |log| log.read_stream(&self.tenant, &request))
+        self.with_log("events.read_stream", |log| log.read_stream(&self.tenant, &request)).await
     }
 
     async fn read_all(&self, request: ReadAll) -> Result<AllPage> {
-        self.with_log("events.read_all", |log| log.read_all(&self.tenant, &request))
+        self.with_log("events.read_all", |log| log.read_all(&self.tenant, &request)).await
     }
 
     async fn head(&self, of: HeadOf) -> Result<Head> {
-        self.with_log("events.head", |log| Ok(log.head(&self.tenant, &of)))
+        self.with_log("events.head", |log| Ok(log.head(&self.tenant, &of))).await
     }
 
     async fn tracked(&self, consumer: ConsumerName) -> Result<Option<Checkpoint>> {
-        self.with_log("events.tracked", |log| Ok(log.tracked(&self.tenant, &consumer)))
+        self.with_log("events.tracked", |log| Ok(log.tracked(&self.tenant, &consumer))).await
     }
 
     async fn subscribe(&self, request: Subscribe) -> Result<Subscription> {
         let operation = "events.subscribe";
-        let (start, stored) = self.with_log(operation, |log| {
-            request.validate()?;
-            let start = request.after.unwrap_or(Checkpoint::start(log.id()));
-            start.position_in(log.id())?;
-            Ok((start, log.watch()))
-        })?;
+        let (start, stored) = self
+            .with_log(operation, |log| {
+                request.validate()?;
+                let start = request.after.unwrap_or(Checkpoint::start(log.id()));
+                start.position_in(log.id())?;
+                Ok((start, log.watch()))
+            })
+            .await?;
         let runtime = Handle::try_current().map_err(|_| {
             let message = "a subscription needs a tokio runtime; subscribe within one";
             Error::new(ErrorKind::Config, message).during(operation)
@@ -111,7 +122,7 @@ impl EventStore for MemoryEvents {
 
     async fn ready(&self) -> Result<Readiness> {
         let notes = vec!["records in memory, which end with the process".to_owned()];
-        self.with_log("events.ready", |_| Ok(Readiness { notes }))
+        self.with_log("events.ready", |_| Ok(Readiness { notes })).await
     }
 
     async fn close(&self) -> Result<()> {

@@ -58,17 +58,16 @@ impl PgClient {
         let limit = self.connector.command_timeout.saturating_add(GRACE);
         let (client, statements) = (&self.client, &mut self.statements);
         let work = async {
-            let statement = match statements.get(sql) {
-                Some(statement) => statement.clone(),
-                None => {
-                    let made = client.prepare(sql).await.map_err(|error| {
-                        let error = classify::read_error(&error);
-                        // Nothing was written yet, whatever went wrong.
-                        if writes { error.applied(Applied::No) } else { error }
-                    })?;
-                    statements.insert(Arc::clone(sql), made.clone());
-                    made
-                }
+            let statement = if let Some(statement) = statements.get(sql) {
+                statement.clone()
+            } else {
+                let made = client.prepare(sql).await.map_err(|error| {
+                    let error = classify::read_error(&error);
+                    // Nothing was written yet, whatever went wrong.
+                    if writes { error.applied(Applied::No) } else { error }
+                })?;
+                statements.insert(Arc::clone(sql), made.clone());
+                made
             };
             client.query(&statement, params).await.map_err(|error| {
                 if writes { classify::write_error(&error) } else { classify::read_error(&error) }
@@ -76,21 +75,17 @@ impl PgClient {
         };
         // Broken until it answered: a caller that is dropped meanwhile leaves a connection that is still busy.
         let was = std::mem::replace(&mut self.broken, true);
-        match tokio::time::timeout(limit, work).await {
-            Ok(answer) => {
-                self.broken = was;
-                answer.map_err(Some)
-            }
-            Err(_) => {
-                let (cancel, tls) = (self.client.cancel_token(), self.connector.tls());
-                tokio::spawn(async move {
-                    if tokio::time::timeout(GRACE, cancel.cancel_query(tls)).await.is_err() {
-                        tracing::debug!("a statement past its deadline could not be cancelled");
-                    }
-                });
-                Err(None)
-            }
+        if let Ok(answer) = tokio::time::timeout(limit, work).await {
+            self.broken = was;
+            return answer.map_err(Some);
         }
+        let (cancel, tls) = (self.client.cancel_token(), self.connector.tls());
+        tokio::spawn(async move {
+            if tokio::time::timeout(GRACE, cancel.cancel_query(tls)).await.is_err() {
+                tracing::debug!("a statement past its deadline could not be cancelled");
+            }
+        });
+        Err(None)
     }
 }
 

@@ -26,6 +26,7 @@ mod events;
 mod migrate;
 mod pool;
 mod settings;
+mod shipped;
 mod statements;
 mod tls;
 mod transaction;
@@ -44,9 +45,9 @@ use tokio::sync::Mutex;
 
 use events::{Lane, Log, PostgresEvents, Wakes, owner_by};
 use migrate::PostgresMigrations;
-pub use migrate::{init_scripts, migrations_key};
 use pool::Pools;
 use settings::{KEYS, Settings};
+pub use shipped::{init_scripts, migrations_key};
 pub use transaction::Transaction;
 
 /// The kind `postgres`.
@@ -76,10 +77,12 @@ pub struct OpenPostgres {
     pools: Arc<Pools>,
     wakes: Arc<Wakes>,
     /// What the handles of one module and tenant share, for as long as there is one.
-    shared: Mutex<HashMap<(ModuleScope, TenantId), (Weak<Log>, Weak<Lane>)>>,
+    shared: Mutex<HashMap<(ModuleScope, TenantId), Shared>>,
     /// Modules that were migrated at start.
     migrated: Mutex<HashSet<(ModuleScope, Family)>>,
 }
+
+type Shared = (Weak<Log>, Weak<Lane>);
 
 impl std::fmt::Debug for OpenPostgres {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -91,7 +94,7 @@ impl OpenPostgres {
     async fn open(given: &BackendSettings) -> Result<Self> {
         let settings = Arc::new(Settings::read(given)?);
         let connector = Arc::new(connect::Connector::new(&settings)?);
-        let pools = Pools::new(&settings, Arc::clone(&connector));
+        let pools = Pools::new(&settings, &connector);
         // A server that cannot be reached is told of now and not at the first use.
         drop(pools.get().await?);
         let wakes = Wakes::new(Arc::clone(&pools), connector);

@@ -1,18 +1,18 @@
 //! The connections of a backend: at most `max_size` in use, had in the order they are asked for.
 //!
-//! A permit comes first, from a fair semaphore; then an idle connection or a new one. A server that cannot be reached
-//! fails the caller at once with its reason. (bb8 keeps that reason to itself until its own time-out, and under load
-//! hands connections back to whoever returned one last.)
+//! bb8 keeps them. A permit of a fair semaphore comes first, since under load bb8 hands a connection back to whoever
+//! returned one last; and a connection that cannot be made fails its caller at once and with its reason, which bb8
+//! would keep to itself until its time limit.
 
 use std::ops::{Deref, DerefMut};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use bb8::{ErrorSink, ManageConnection, Pool, PooledConnection};
 use changeover_core::{Error, ErrorKind, Result};
 use diesel_async::pooled_connection::PoolableConnection;
 use diesel_async::{AsyncPgConnection, SimpleAsyncConnection};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast};
 
 use crate::client::PgClient;
 use crate::connect::Connector;
@@ -44,53 +44,31 @@ impl Poolable for AsyncPgConnection {
     }
 }
 
-/// The connections of one backend, of both kinds, under one limit.
+/// The connections of one backend, of both kinds, under one limit on those in use.
 pub(crate) struct Pools {
-    connector: Arc<Connector>,
     permits: Arc<Semaphore>,
-    plain: Arc<Shelf<PgClient>>,
-    diesel: Arc<Shelf<AsyncPgConnection>>,
+    plain: Shelf<PgClient>,
+    diesel: Shelf<AsyncPgConnection>,
     max_size: u32,
     wait: Duration,
-    closed: AtomicBool,
 }
 
-/// Idle connections, the last used on top.
-struct Shelf<C> {
-    idle: Mutex<Vec<Idle<C>>>,
-    max_lifetime: Duration,
-}
-
-struct Idle<C> {
-    conn: C,
-    born: Instant,
-    since: Instant,
+/// A connection in use; goes back when it is dropped, unless it is broken.
+pub(crate) struct Pooled<C: Poolable> {
+    // Before the permit, so that whoever gets that finds the connection.
+    conn: PooledConnection<'static, Opener<C>>,
+    _permit: OwnedSemaphorePermit,
 }
 
 impl Pools {
-    pub(crate) fn new(settings: &Settings, connector: Arc<Connector>) -> Arc<Self> {
-        let pools = Arc::new(Self {
-            connector,
+    pub(crate) fn new(settings: &Settings, connector: &Arc<Connector>) -> Arc<Self> {
+        Arc::new(Self {
             permits: Arc::new(Semaphore::new(settings.max_size as usize)),
-            plain: Shelf::new(settings.max_lifetime),
-            diesel: Shelf::new(settings.max_lifetime),
+            plain: Shelf::new(settings, settings.min_idle, connector),
+            diesel: Shelf::new(settings, 0, connector),
             max_size: settings.max_size,
             wait: settings.connect_timeout,
-            closed: AtomicBool::new(false),
-        });
-        let (weak, min_idle, idle_timeout) =
-            (Arc::downgrade(&pools), settings.min_idle as usize, settings.idle_timeout);
-        tokio::spawn(async move {
-            let turn = (idle_timeout / 4).clamp(Duration::from_millis(100), Duration::from_secs(30));
-            while let Some(pools) = weak.upgrade().filter(|pools| !pools.closed.load(Ordering::Relaxed)) {
-                pools.plain.tidy(min_idle, idle_timeout);
-                pools.diesel.tidy(0, idle_timeout);
-                pools.refill(min_idle).await;
-                drop(pools);
-                tokio::time::sleep(turn).await;
-            }
-        });
-        pools
+        })
     }
 
     /// A connection for our own statements.
@@ -103,58 +81,37 @@ impl Pools {
         self.take(&self.diesel).await
     }
 
-    async fn take<C: Poolable>(&self, shelf: &Arc<Shelf<C>>) -> Result<Pooled<C>> {
+    async fn take<C: Poolable>(&self, from: &Shelf<C>) -> Result<Pooled<C>> {
         let take = async {
             let permit = Arc::clone(&self.permits).acquire_owned().await.map_err(|_| closed())?;
-            let (conn, born) = match shelf.pop() {
-                Some(idle) => (idle.conn, idle.born),
-                None => (C::open(&self.connector).await?, Instant::now()),
-            };
-            Ok(Pooled { conn: Some(conn), born, shelf: Arc::clone(shelf), _permit: permit })
+            Ok(Pooled { conn: from.get().await?, _permit: permit })
         };
-        tokio::time::timeout(self.wait, take).await.unwrap_or_else(|_| {
-            Err(Error::new(
-                ErrorKind::Unavailable,
-                format!(
-                    "no connection was free or could be made within {:?}, {} may be in use at once; raise \
-                     pool.max_size or look for what holds them",
-                    self.wait, self.max_size
-                ),
-            ))
-        })
+        tokio::time::timeout(self.wait, take).await.unwrap_or_else(|_| Err(self.none_free()))
     }
 
-    /// Opens connections until `min_idle` are there; a server that cannot be reached is left to the callers.
-    async fn refill(&self, min_idle: usize) {
-        while self.plain.len() < min_idle && !self.permits.is_closed() {
-            let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() else { return };
-            let Ok(conn) = PgClient::open(&self.connector).await else { return };
-            let pooled = Pooled {
-                conn: Some(conn),
-                born: Instant::now(),
-                shelf: Arc::clone(&self.plain),
-                _permit: permit,
-            };
-            drop(pooled);
-        }
+    fn none_free(&self) -> Error {
+        Error::new(
+            ErrorKind::Unavailable,
+            format!(
+                "no connection was free or could be made within {:?}, {} may be in use at once; raise pool.max_size \
+                 or look for what holds them",
+                self.wait, self.max_size
+            ),
+        )
     }
 
     /// Facts for people.
     pub(crate) fn note(&self) -> String {
         let used = self.max_size as usize - self.permits.available_permits().min(self.max_size as usize);
-        format!(
-            "pool: {used} of {} connections in use, {} idle",
-            self.max_size,
-            self.plain.len() + self.diesel.len()
-        )
+        let idle = self.plain.idle() + self.diesel.idle();
+        format!("pool: {used} of {} connections in use, {idle} idle", self.max_size)
     }
 
-    /// Refuses everybody from now on.
+    /// Refuses everybody from now on, and closes the idle connections.
     pub(crate) fn close(&self) {
-        self.closed.store(true, Ordering::Relaxed);
         self.permits.close();
-        self.plain.clear();
-        self.diesel.clear();
+        self.plain.close();
+        self.diesel.close();
     }
 }
 
@@ -162,71 +119,114 @@ pub(crate) fn closed() -> Error {
     Error::new(ErrorKind::Unavailable, "the store was closed; open it again")
 }
 
+/// The pool of one kind of connection; `None` after the end.
+struct Shelf<C: Poolable> {
+    pool: Mutex<Option<Pool<Opener<C>>>>,
+    failures: broadcast::Sender<Error>,
+}
+
 impl<C: Poolable> Shelf<C> {
-    fn new(max_lifetime: Duration) -> Arc<Self> {
-        Arc::new(Self { idle: Mutex::new(Vec::new()), max_lifetime })
+    fn new(settings: &Settings, min_idle: u32, connector: &Arc<Connector>) -> Self {
+        let (failures, _) = broadcast::channel(16);
+        let pool = Pool::builder()
+            .max_size(settings.max_size)
+            .min_idle(min_idle)
+            .idle_timeout(settings.idle_timeout)
+            .max_lifetime(settings.max_lifetime)
+            .connection_timeout(settings.connect_timeout)
+            .reaper_rate(
+                (settings.idle_timeout / 4).clamp(Duration::from_millis(100), Duration::from_secs(30)),
+            )
+            .test_on_check_out(false)
+            .retry_connection(false)
+            .error_sink(Box::new(Failures(failures.clone())))
+            .build_unchecked(Opener { connector: Arc::clone(connector), kind: std::marker::PhantomData });
+        Self { pool: Mutex::new(Some(pool)), failures }
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Idle<C>>> {
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    fn pool(&self) -> Option<Pool<Opener<C>>> {
+        self.pool.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn pop(&self) -> Option<Idle<C>> {
+    async fn get(&self) -> Result<PooledConnection<'static, Opener<C>>> {
+        // Before the pool is asked: a failure between the two would be waited for in vain.
+        let mut failures = self.failures.subscribe();
+        let pool = self.pool().ok_or_else(closed)?;
         loop {
-            let mut idle = self.lock().pop()?;
-            if !idle.conn.is_broken() && idle.born.elapsed() < self.max_lifetime {
-                return Some(idle);
+            tokio::select! {
+                biased;
+                conn = pool.get_owned() => return conn.map_err(|error| match error {
+                    bb8::RunError::User(error) => error,
+                    bb8::RunError::TimedOut => {
+                        Error::new(ErrorKind::Unavailable, "no connection could be made in time; is the server up?")
+                    }
+                }),
+                failure = failures.recv() => match failure {
+                    Ok(error) => return Err(error),
+                    // So many at once that some were dropped: the next one says the same.
+                    Err(_) => tokio::task::yield_now().await,
+                },
             }
         }
     }
 
-    fn tidy(&self, keep: usize, idle_timeout: Duration) {
-        let mut idle = self.lock();
-        idle.retain_mut(|it| !it.conn.is_broken() && it.born.elapsed() < self.max_lifetime);
-        // The longest idle stand at the bottom.
-        let old = idle.iter().take_while(|it| it.since.elapsed() >= idle_timeout).count();
-        let surplus = idle.len().saturating_sub(keep);
-        idle.drain(..old.min(surplus));
+    fn idle(&self) -> usize {
+        self.pool().map_or(0, |pool| pool.state().idle_connections as usize)
     }
 
-    fn len(&self) -> usize {
-        self.lock().len()
-    }
-
-    fn clear(&self) {
-        self.lock().clear();
+    fn close(&self) {
+        *self.pool.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 }
 
-/// A connection in use; goes back when it is dropped, unless it is broken.
-pub(crate) struct Pooled<C: Poolable> {
-    conn: Option<C>,
-    born: Instant,
-    shelf: Arc<Shelf<C>>,
-    _permit: OwnedSemaphorePermit,
+/// Opens connections of one kind; what bb8 calls a manager.
+struct Opener<C> {
+    connector: Arc<Connector>,
+    kind: std::marker::PhantomData<fn() -> C>,
+}
+
+impl<C: Poolable> ManageConnection for Opener<C> {
+    type Connection = C;
+    type Error = Error;
+
+    async fn connect(&self) -> Result<C> {
+        C::open(&self.connector).await
+    }
+
+    async fn is_valid(&self, _conn: &mut C) -> Result<()> {
+        Ok(())
+    }
+
+    fn has_broken(&self, conn: &mut C) -> bool {
+        conn.is_broken()
+    }
+}
+
+/// Tells those who wait why a connection could not be made.
+#[derive(Debug)]
+struct Failures(broadcast::Sender<Error>);
+
+impl ErrorSink<Error> for Failures {
+    fn sink(&self, error: Error) {
+        // Nobody waits: the next caller tries anew.
+        let _ = self.0.send(error);
+    }
+
+    fn boxed_clone(&self) -> Box<dyn ErrorSink<Error>> {
+        Box::new(Self(self.0.clone()))
+    }
 }
 
 impl<C: Poolable> Deref for Pooled<C> {
     type Target = C;
 
-    #[expect(clippy::expect_used, reason = "only Drop takes the connection out")]
     fn deref(&self) -> &C {
-        self.conn.as_ref().expect("there until dropped")
+        &self.conn
     }
 }
 
 impl<C: Poolable> DerefMut for Pooled<C> {
-    #[expect(clippy::expect_used, reason = "only Drop takes the connection out")]
     fn deref_mut(&mut self) -> &mut C {
-        self.conn.as_mut().expect("there until dropped")
-    }
-}
-
-impl<C: Poolable> Drop for Pooled<C> {
-    fn drop(&mut self) {
-        let Some(mut conn) = self.conn.take() else { return };
-        if !conn.is_broken() && self.born.elapsed() < self.shelf.max_lifetime {
-            self.shelf.lock().push(Idle { conn, born: self.born, since: Instant::now() });
-        }
+        &mut self.conn
     }
 }

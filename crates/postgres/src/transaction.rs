@@ -28,8 +28,7 @@ pub struct Transaction {
 impl Transaction {
     pub(crate) async fn begin(pools: &Pools, log: Arc<Log>) -> Result<Self> {
         let mut conn = pools.get_diesel().await?;
-        type Manager = AnsiTransactionManager;
-        <Manager as TransactionManager<AsyncPgConnection>>::begin_transaction(&mut *conn)
+        <AnsiTransactionManager as TransactionManager<AsyncPgConnection>>::begin_transaction(&mut *conn)
             .await
             .map_err(|error| diesel_error(&error))?;
         SetTenant(log.tenant.as_str()).execute(&mut *conn).await.map_err(|error| diesel_error(&error))?;
@@ -204,7 +203,7 @@ impl QueryFragment<Pg> for AppendQuery<'_> {
 type AppendRow = (i32, Option<i32>, String, Option<i64>, Option<i64>, Option<i64>, Option<i64>, Option<Uuid>);
 
 impl From<AppendRow> for Outcome {
-    fn from((request, stream, outcome, first, last, position, actual, event): AppendRow) -> Self {
-        Self { request, stream, outcome, first, last, position, actual, event }
+    fn from((request, stream, verdict, first, last, position, actual, event): AppendRow) -> Self {
+        Self { request, stream, verdict, first, last, position, actual, event }
     }
 }

@@ -149,8 +149,14 @@ async fn start(rung: Rung, bin: &Path) -> Result<Server, String> {
     if !pg_ctl.status().await.map_err(|error| format!("pg_ctl: {error}"))?.success() {
         return Err(format!("it did not start: {}", fs::read_to_string(&log).unwrap_or_default().trim()));
     }
-    let handle = Handle::Programs { bin: bin.to_owned(), data: data.keep() };
-    Server::started(rung, format!("postgres://postgres@127.0.0.1:{port}/postgres"), handle).await
+    let data = data.keep();
+    let handle = Handle::Programs { bin: bin.to_owned(), data: data.clone() };
+    let started =
+        Server::started(rung, format!("postgres://postgres@127.0.0.1:{port}/postgres"), handle).await;
+    if started.is_err() {
+        let _ = stop(bin, &data).await;
+    }
+    started
 }
 
 /// Another process may take the port before the server does; then the start fails and says so.

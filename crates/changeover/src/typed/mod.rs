@@ -144,8 +144,16 @@ impl<E: StreamEvent> TypedStreams<E> {
         expected: impl Into<Expected>,
         events: impl IntoIterator<Item = E>,
     ) -> Result<Appended> {
-        let request = Append::one(self.stream(id)?, expected.into(), self.encode(events)?);
-        self.send(request).await
+        self.send(self.request(id, expected, events)?).await
+    }
+
+    pub(crate) fn request(
+        &self,
+        id: Uuid,
+        expected: impl Into<Expected>,
+        events: impl IntoIterator<Item = E>,
+    ) -> Result<Append> {
+        Ok(Append::one(self.stream(id)?, expected.into(), self.encode(events)?))
     }
 
     /// Loads, decides, appends; after a conflict again from the start, up to 16 times in all. Each decision's events

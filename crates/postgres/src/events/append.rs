@@ -96,7 +96,7 @@ impl<'a> Arrays<'a> {
 pub(crate) struct Outcome {
     pub request: i32,
     pub stream: Option<i32>,
-    pub outcome: String,
+    pub verdict: String,
     pub first: Option<i64>,
     pub last: Option<i64>,
     pub position: Option<i64>,
@@ -109,7 +109,7 @@ impl Outcome {
         Ok(Self {
             request: row.try_get(0)?,
             stream: row.try_get(1)?,
-            outcome: row.try_get(2)?,
+            verdict: row.try_get(2)?,
             first: row.try_get(3)?,
             last: row.try_get(4)?,
             position: row.try_get(5)?,
@@ -131,7 +131,7 @@ pub(crate) fn answers(requests: &[&Append], outcomes: &[Outcome], log: LogId) ->
 }
 
 fn answer(request: &Append, outcomes: &[&Outcome], log: LogId) -> Result<Appended> {
-    if let Some(refused) = outcomes.iter().find(|outcome| outcome.outcome == "tracked") {
+    if let Some(refused) = outcomes.iter().find(|outcome| outcome.verdict == "tracked") {
         let recorded = Checkpoint::new(log, refused.position.unwrap_or_default())?;
         let consumer = request.track.as_ref().map(|track| track.consumer.to_string()).unwrap_or_default();
         return Err(Error::new(
@@ -145,12 +145,12 @@ fn answer(request: &Append, outcomes: &[&Outcome], log: LogId) -> Result<Appende
         return Err(Error::new(ErrorKind::Unexpected, "the write function did not answer for every stream"));
     }
     for (part, outcome) in request.streams.iter().zip(&parts) {
-        if outcome.outcome == "conflict" {
+        if outcome.verdict == "conflict" {
             let actual = outcome.actual.and_then(|version| Version::new(version).ok());
             return Err(Error::conflict(part.stream.clone(), part.expected, actual));
         }
     }
-    if let Some(taken) = parts.iter().find(|outcome| outcome.outcome == "exists") {
+    if let Some(taken) = parts.iter().find(|outcome| outcome.verdict == "exists") {
         return Err(Error::exists("event", taken.event.unwrap_or_default()));
     }
     let mut position = request.track.as_ref().map_or(0, |track| track.checkpoint.position());
@@ -169,6 +169,6 @@ fn answer(request: &Append, outcomes: &[&Outcome], log: LogId) -> Result<Appende
             })
         })
         .collect::<Result<_>>()?;
-    let repeated = parts.first().is_some_and(|outcome| outcome.outcome == "replayed");
+    let repeated = parts.first().is_some_and(|outcome| outcome.verdict == "replayed");
     Ok(Appended { streams, checkpoint: Checkpoint::new(log, position)?, repeated })
 }

@@ -87,12 +87,12 @@ impl Lane {
                 for request in &requests {
                     let alone = self.log.append_all(&[*request]).await;
                     answers.push(
-                        alone.and_then(|mut answers| answers.pop().unwrap_or_else(|| Err(copy(&error)))),
+                        alone.and_then(|mut answers| answers.pop().unwrap_or_else(|| Err(error.clone()))),
                     );
                 }
                 answers
             }
-            Err(error) => batch.iter().map(|_| Err(copy(&error))).collect(),
+            Err(error) => batch.iter().map(|_| Err(error.clone())).collect(),
         };
         if answers.iter().flatten().any(|answer| !answer.repeated) {
             self.log.announce();
@@ -161,20 +161,6 @@ fn keys_of(request: &Append) -> Vec<String> {
     let events = request.streams.iter().flat_map(|part| &part.events).map(|event| format!("e{}", event.id));
     let consumer = request.track.iter().map(|track| format!("c{}", track.consumer));
     streams.chain(events).chain(consumer).collect()
-}
-
-fn copy(error: &Error) -> Error {
-    let mut made = Error::new(error.kind(), error.message());
-    for (key, value) in error.context() {
-        made = made.with(key, value.clone());
-    }
-    if let Some(applied) = error.was_applied() {
-        made = made.applied(applied);
-    }
-    match error.detail() {
-        Some(detail) => made.with_detail(detail.clone()),
-        None => made,
-    }
 }
 
 #[cfg(test)]

@@ -45,7 +45,9 @@ async fn run(program: &str, arguments: &[&str]) -> Result<ExitCode, Error> {
     let settings = Settings::from_env()?;
     let mut signals = Signals::listen()?;
     let server = acquire(&settings).await?;
-    eprintln!("testkit: {server}");
+    if !server.started_here() {
+        eprintln!("testkit: {server}");
+    }
     let command = Command::new(program)
         .args(arguments)
         .env("CHANGEOVER_TEST_POSTGRES_URL", server.url())

@@ -1,0 +1,137 @@
+//! The user's own tables and a module's events in one transaction, the same code on both SQL backends.
+
+mod connection;
+mod error;
+mod query;
+#[expect(missing_docs, reason = "diesel's derive makes public items without any")]
+mod sides;
+
+use std::fmt;
+
+use changeover_core::backend::Family;
+use changeover_core::events::{Append, Expected};
+use changeover_core::{Error, ErrorKind, Result, Uuid};
+
+pub use connection::{Connection, backend};
+pub use error::TxError;
+pub use query::RunQueryDsl;
+#[cfg(feature = "postgres")]
+use sides::PostgresConn;
+use sides::Sides;
+#[cfg(feature = "sqlite")]
+use sides::SqliteConn;
+
+use crate::module::Module;
+use crate::typed::{StreamEvent, TypedStreams};
+
+impl Module {
+    /// Runs `work` in a transaction of the database that owns the module: what it writes to tables of your own, and the
+    /// events it gives to [`Tx::append`], are stored together or not at all.
+    ///
+    /// The events are appended after `work`, just before the commit. A conflict there, an error of `work` and a dropped
+    /// future take everything back. `Unsupported` where there is no database; `Config` on a current-thread runtime.
+    ///
+    /// On SQLite other writers of the file wait for the transaction, so do nothing slow in it.
+    pub async fn transaction<T, F>(&self, work: F) -> Result<T, TxError>
+    where
+        F: AsyncFnOnce(&mut Tx) -> Result<T, TxError>,
+    {
+        Connection::check_runtime()?;
+        let conn = Connection { sides: self.begin().await? };
+        let mut tx = Tx { conn, appends: Vec::new(), module: self.clone() };
+        match work(&mut tx).await {
+            Ok(value) => {
+                tx.commit().await?;
+                Ok(value)
+            }
+            Err(error) => {
+                // What went wrong first is told; a connection that cannot roll back is given up.
+                if let Err(second) = tx.conn.sides.rollback().await {
+                    tracing::warn!(error = %second, "the transaction was ended by closing its connection");
+                }
+                Err(error)
+            }
+        }
+    }
+
+    async fn begin(&self) -> Result<Sides> {
+        let (name, backend) = self.opened(Family::Events).await?;
+        let place = |error: Error| error.with("module", self.name().as_str()).with("backend", name);
+        Sides::begin(&*backend, self.scope(), self.tenant()).await.map_err(place)
+    }
+}
+
+/// An open transaction of a module. Ended by [`Module::transaction`].
+pub struct Tx {
+    conn: Connection,
+    appends: Vec<Result<Append>>,
+    module: Module,
+}
+
+impl Tx {
+    /// The connection, for statements of your own by [`RunQueryDsl`], written once for both databases.
+    ///
+    /// It knows what diesel's `MultiConnection` knows: the types both databases have, no `ON CONFLICT`. For the rest
+    /// there are [`Tx::sqlite`] and [`Tx::postgres`].
+    pub fn conn(&mut self) -> &mut Connection {
+        &mut self.conn
+    }
+
+    /// The SQLite connection, if that is the database.
+    #[cfg(feature = "sqlite")]
+    pub fn sqlite(&mut self) -> Option<&mut SqliteConn> {
+        self.conn.sides.sqlite()
+    }
+
+    /// The PostgreSQL connection, if that is the database.
+    #[cfg(feature = "postgres")]
+    pub fn postgres(&mut self) -> Option<&mut PostgresConn> {
+        self.conn.sides.postgres()
+    }
+
+    /// Keeps events for the end of the transaction, where they are appended if the stream is as expected then. The
+    /// streams must be of the transaction's module and tenant; that they are not, and every other error, ends the
+    /// transaction.
+    pub fn append<E: StreamEvent>(
+        &mut self,
+        streams: &TypedStreams<E>,
+        id: Uuid,
+        expected: impl Into<Expected>,
+        events: impl IntoIterator<Item = E>,
+    ) {
+        let append = self.check(streams).and_then(|()| streams.request(id, expected, events));
+        self.appends.push(append);
+    }
+
+    fn check<E: StreamEvent>(&self, streams: &TypedStreams<E>) -> Result<()> {
+        let other = match streams.events().module() {
+            Some(other) if other.is_same(&self.module) => return Ok(()),
+            Some(other) => format!("of module {} and tenant {}", other.name(), other.tenant()),
+            None => "of a store that was given".to_owned(),
+        };
+        let (module, tenant) = (self.module.name(), self.module.tenant());
+        let message =
+            format!("streams {other} cannot be part of a transaction of module {module} and tenant {tenant}");
+        Err(Error::new(ErrorKind::Invalid, message).during("transaction.append"))
+    }
+
+    async fn commit(self) -> Result<(), TxError> {
+        let appends = self.appends.into_iter().collect::<Result<Vec<_>>>();
+        match appends {
+            Ok(appends) => Ok(self.conn.sides.commit(appends).await?),
+            Err(error) => {
+                self.conn.sides.rollback().await?;
+                Err(error.into())
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Tx {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tx")
+            .field("module", &self.module)
+            .field("appends", &self.appends.len())
+            .finish_non_exhaustive()
+    }
+}

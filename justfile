@@ -1,0 +1,55 @@
+# What there is to do.
+default:
+    @just --list --unsorted
+
+# Everything, unoptimised.
+build:
+    cargo build --workspace --all-targets
+
+# Every test, with what it needs; arguments go to cargo-nextest.
+test *arguments:
+    ./test {{ arguments }}
+
+# Format, direction of dependencies, clippy.
+lint:
+    .ci/steps fmt direction clippy
+
+# Formats the code.
+fmt:
+    cargo fmt --all
+
+# The documentation, without warnings.
+docs:
+    .ci/steps docs
+
+# Licences, bans, sources and, where they can be fetched, advisories.
+deny:
+    .ci/steps deny
+
+# The facade beside sqlx 0.8 and rusqlite 0.37.
+resolve:
+    .ci/steps resolve
+
+# What CI runs.
+ci:
+    .ci/run
+
+# The conformance suite and its matrix, for all backends or one.
+conformance *backend:
+    .ci/steps conformance {{ backend }}
+
+# The same work over every backend, beside the raw database.
+bench *arguments:
+    .ci/steps bench {{ arguments }}
+
+# Sample data through the stores.
+demo:
+    cargo run -- demo
+
+# The event streams of ../shared/data into a backend of the settings, and out again to compare.
+import-shared backend="legacy":
+    for file in ../shared/data/streams_*.jsonl; do cargo run --quiet -- events import "$file" --backend {{ backend }}; done
+
+# Stops the PostgreSQL that tests run by hand left running.
+stop-postgres:
+    cargo run --quiet -p changeover-testkit --bin testkit -- stop
