@@ -38,7 +38,7 @@ Examples:
 /// What every command understands.
 #[derive(Args)]
 pub struct Common {
-    /// The settings file [default: $CHANGEOVER_CONFIG, else ./changeover.toml if it is there]
+    /// The settings file [default: the one that `CHANGEOVER_CONFIG` names, else ./changeover.toml if it is there]
     #[arg(long, global = true, value_name = "FILE", help_heading = "Common options")]
     pub config: Option<PathBuf>,
     /// Whose records: a tenant other than the one in the settings
