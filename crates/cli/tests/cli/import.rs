@@ -56,7 +56,7 @@ pub fn bad_lines_are_rejected_by_number_and_reason(home: &Home) {
         line(1, 2, "").replace("Changed", "a\\u0000b").into_bytes(), // 7, X-EDGE-051
         line(1, 2, "").replace("Changed", &"x".repeat(256)).into_bytes(), // 8
         line(1, 2, "").replace(r#""aggregate_version":2,"#, "").into_bytes(), // 9, S0-ES-019
-        line(1, 3, "").into_bytes(),                  // 10, X-EDGE-078: a gap
+        line(1, 9, "").into_bytes(),                  // 10, X-EDGE-078: a gap
         line(1, 1, "").into_bytes(),                  // 11, a version that is taken
         line(2, 1, id).into_bytes(),                  // 12, X-EDGE-061: an id that is taken
         b"  ".to_vec(),                               // 13, blank
@@ -81,7 +81,7 @@ pub fn bad_lines_are_rejected_by_number_and_reason(home: &Home) {
         "line 7 rejected: event_type holds a NUL",
         "line 8 rejected: event_type has 256 characters, at most 255 are allowed",
         "line 9 rejected: field aggregate_version is missing",
-        "line 10 rejected: version_conflict: aggregate_version is 3, stream Order/00000000-0000-4000-8000-000000000001 \
+        "line 10 rejected: version_conflict: aggregate_version is 9, stream Order/00000000-0000-4000-8000-000000000001 \
          is at version 1; the next version is 2",
         "line 11 rejected: version_conflict: aggregate_version is 1, stream Order/00000000-0000-4000-8000-000000000001 \
          is at version 1; another event has that version",

@@ -8,13 +8,17 @@ use crate::import::{bad_lines_are_rejected_by_number_and_reason, real_streams_su
 #[tokio::test]
 async fn real_streams_survive_postgres() {
     let db = TestDatabase::empty().await.unwrap();
-    real_streams_survive(&Home::on_postgres(db.url()));
+    let home = Home::on_postgres(db.url());
+    home.ok(&["migrate", "up"]);
+    real_streams_survive(&home);
 }
 
 #[tokio::test]
 async fn bad_lines_are_rejected_on_postgres() {
     let db = TestDatabase::empty().await.unwrap();
-    bad_lines_are_rejected_by_number_and_reason(&Home::on_postgres(db.url()));
+    let home = Home::on_postgres(db.url());
+    home.ok(&["migrate", "up"]);
+    bad_lines_are_rejected_by_number_and_reason(&home);
 }
 
 #[tokio::test]
