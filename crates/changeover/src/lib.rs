@@ -95,7 +95,7 @@ pub use module::{Events, Module};
 pub use settings::Layers;
 pub use settings::{EffectiveSetting, PersistenceOptions, Source};
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
-pub use transaction::{Tx, TxError};
+pub use transaction::{RunQueryDsl, Tx, TxError};
 pub use typed::{Loaded, StreamEvent, TypedStreams};
 
 /// Connects with the settings of this process: [`PersistenceOptions::load`] and the kinds of [`registry`].

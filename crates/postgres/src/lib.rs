@@ -26,6 +26,7 @@ mod events;
 mod migrate;
 mod pool;
 mod settings;
+mod shipped;
 mod statements;
 mod tls;
 mod transaction;
@@ -44,9 +45,9 @@ use tokio::sync::Mutex;
 
 use events::{Lane, Log, PostgresEvents, Wakes, owner_by};
 use migrate::PostgresMigrations;
-pub use migrate::{init_scripts, migrations_key};
 use pool::Pools;
 use settings::{KEYS, Settings};
+pub use shipped::{init_scripts, migrations_key};
 pub use transaction::Transaction;
 
 /// The kind `postgres`.

@@ -1,7 +1,4 @@
-//! The schema: plain SQL in folders, the only source of it, and the runner that applies it.
-//!
-//! A module of a user's own has the same SQL under a schema of its own: whole words are replaced, nothing else. The
-//! checksum is of the files as shipped, so that names in the settings do not look like a changed file.
+//! The runner that applies the shipped migrations: alone, each in a transaction, and only onto a schema it knows.
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
@@ -9,96 +6,18 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use changeover_core::backend::{Family, MigrationStatus, Migrations};
-use changeover_core::{Error, ErrorKind, ModuleScope, Result, Timestamp, sha256_hex};
+use changeover_core::{Error, ErrorKind, ModuleScope, Result, Timestamp};
 use tokio_postgres::{Client, Row};
 
 use crate::classify;
 use crate::codec::Micros;
 use crate::connect::Connector;
 use crate::settings::Settings;
+use crate::shipped::{BASE, NO_TRANSACTION, REMOVES_RECORDS, SHIPPED, Shipped, replace_words};
 use crate::statements::schema;
 
 /// The oldest server that will do.
 const OLDEST: i32 = 160_000;
-/// What all modules of a database share; recorded under this name of a module.
-const BASE: &str = "base";
-/// First line of a file whose one statement cannot run in a transaction.
-const NO_TRANSACTION: &str = "-- no-transaction";
-/// First line of a down.sql that removes records.
-const REMOVES_RECORDS: &str = "-- removes-records";
-
-struct Shipped {
-    family: &'static str,
-    id: &'static str,
-    up: &'static str,
-    down: &'static str,
-}
-
-macro_rules! shipped {
-    ($family:literal, $name:literal) => {
-        Shipped {
-            family: $family,
-            id: concat!($family, "/", $name),
-            up: include_str!(concat!("../migrations/", $family, "/", $name, "/up.sql")),
-            down: include_str!(concat!("../migrations/", $family, "/", $name, "/down.sql")),
-        }
-    };
-}
-
-/// Append-only: none is edited or removed once it was released.
-const SHIPPED: &[Shipped] = &[
-    shipped!("base", "0001_roles_and_modules"),
-    shipped!("events", "0001_streams_and_events"),
-    shipped!("events", "0002_append"),
-    shipped!("events", "0003_reads"),
-];
-
-impl Shipped {
-    fn checksum(&self) -> String {
-        sha256_hex(format!("{}\0{}", self.up, self.down).as_bytes())
-    }
-
-    fn description(&self) -> String {
-        let line = self.up.lines().find_map(|line| line.strip_prefix("-- description: "));
-        line.unwrap_or_default().to_owned()
-    }
-
-    /// The module it is recorded under.
-    fn module<'a>(&self, scope: &'a ModuleScope) -> &'a str {
-        if self.family == BASE { BASE } else { scope.module.as_str() }
-    }
-}
-
-/// The migrations that a family's tables are made by, without what modules share.
-pub(crate) fn ids(family: Family) -> Vec<&'static str> {
-    SHIPPED.iter().filter(|it| it.family == family.as_str()).map(|it| it.id).collect()
-}
-
-/// A SHA-256, in hex, over all shipped migrations: a new key for a test template whenever one of them changes.
-pub fn migrations_key() -> String {
-    sha256_hex(SHIPPED.iter().map(Shipped::checksum).collect::<String>().as_bytes())
-}
-
-/// The schema of a family as SQL scripts, in the order to run them, for a database that is set up without this program
-/// (names as by default; running them again changes nothing). Each entry: file name and text.
-pub fn init_scripts(family: Family) -> Vec<(String, String)> {
-    let wanted = SHIPPED.iter().filter(|it| it.family == BASE || it.family == family.as_str());
-    wanted
-        .zip(1..)
-        .map(|(it, number)| {
-            let record = format!(
-                "\nINSERT INTO changeover._migrations (module, id, description, checksum) VALUES ('{}', '{}', '{}', '{}') \
-                 ON CONFLICT (module, id) DO NOTHING;\n",
-                it.family,
-                it.id,
-                it.description().replace('\'', "''"),
-                it.checksum()
-            );
-            (format!("{number:02}_{}.sql", it.id.replace('/', "_")), format!("{}{record}", it.up))
-        })
-        .collect()
-}
-
 /// The migrations of one family of one module in one database.
 pub(crate) struct PostgresMigrations {
     pub settings: Arc<Settings>,
@@ -414,66 +333,4 @@ async fn run(
     let place = if in_transaction { "; it was rolled back" } else { "" };
     Err(Error::new(made.kind(), format!("migration {id} failed{said}{place}"))
         .with("sqlstate", error.code().map_or("none", |code| code.code())))
-}
-
-/// Replaces whole words of letters, digits and underscores.
-fn replace_words(text: &str, words: &[(&str, &str)]) -> String {
-    let mut out = String::with_capacity(text.len());
-    let mut rest = text;
-    while !rest.is_empty() {
-        let is_word = |c: char| c.is_ascii_alphanumeric() || c == '_';
-        let end = rest.find(|c| !is_word(c)).unwrap_or(rest.len());
-        let word = &rest[..end];
-        out.push_str(words.iter().find(|(from, _)| *from == word).map_or(word, |(_, to)| to));
-        let next = rest[end..].find(is_word).map_or(rest.len(), |at| end + at);
-        out.push_str(&rest[end..next]);
-        rest = &rest[next..];
-    }
-    out
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_whole_words_are_replaced() {
-        let words = [("event_store", "n_event_store"), ("changeover_app", "svc")];
-        assert_eq!(
-            replace_words(
-                "event_store.event_stream 'event_store' x_event_store changeover_app; é event_store",
-                &words
-            ),
-            "n_event_store.event_stream 'n_event_store' x_event_store svc; é n_event_store"
-        );
-    }
-
-    // DEF-40: numbers without gaps or reuse, a description each.
-    #[test]
-    fn shipped_migrations_are_numbered_without_gaps() {
-        for family in [BASE, "events"] {
-            let of: Vec<_> = SHIPPED.iter().filter(|it| it.family == family).collect();
-            for (it, number) in of.iter().zip(1..) {
-                assert!(it.id.starts_with(&format!("{family}/{number:04}_")), "{}", it.id);
-                assert!(!it.description().is_empty(), "{}", it.id);
-            }
-        }
-    }
-
-    // S0-MIG-018
-    #[test]
-    fn init_scripts_are_the_migrations_in_order_and_record_them() {
-        let scripts = init_scripts(Family::Events);
-        let names: Vec<_> = scripts.iter().map(|(name, _)| name.as_str()).collect();
-        assert_eq!(
-            names,
-            [
-                "01_base_0001_roles_and_modules.sql",
-                "02_events_0001_streams_and_events.sql",
-                "03_events_0002_append.sql",
-                "04_events_0003_reads.sql"
-            ]
-        );
-        assert!(scripts.iter().all(|(_, text)| text.contains("INSERT INTO changeover._migrations")));
-    }
 }

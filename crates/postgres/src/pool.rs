@@ -81,10 +81,10 @@ impl Pools {
         self.take(&self.diesel).await
     }
 
-    async fn take<C: Poolable>(&self, shelf: &Shelf<C>) -> Result<Pooled<C>> {
+    async fn take<C: Poolable>(&self, from: &Shelf<C>) -> Result<Pooled<C>> {
         let take = async {
             let permit = Arc::clone(&self.permits).acquire_owned().await.map_err(|_| closed())?;
-            Ok(Pooled { conn: shelf.get().await?, _permit: permit })
+            Ok(Pooled { conn: from.get().await?, _permit: permit })
         };
         tokio::time::timeout(self.wait, take).await.unwrap_or_else(|_| Err(self.none_free()))
     }
@@ -134,7 +134,9 @@ impl<C: Poolable> Shelf<C> {
             .idle_timeout(settings.idle_timeout)
             .max_lifetime(settings.max_lifetime)
             .connection_timeout(settings.connect_timeout)
-            .reaper_rate((settings.idle_timeout / 4).clamp(Duration::from_millis(100), Duration::from_secs(30)))
+            .reaper_rate(
+                (settings.idle_timeout / 4).clamp(Duration::from_millis(100), Duration::from_secs(30)),
+            )
             .test_on_check_out(false)
             .retry_connection(false)
             .error_sink(Box::new(Failures(failures.clone())))

@@ -116,8 +116,9 @@ async fn concurrent_writers_lose_and_double_nothing(#[case] shared: &str) {
     let store = backend.events(&scope(), &tenant("acme")).await.unwrap();
     let streams = [stream("A"), stream("B"), stream("C")];
     let tasks: Vec<_> = (0..12)
-        .map(|task: i64| {
-            let (store, stream) = (store.clone(), streams[task as usize % 3].clone());
+        .zip(streams.iter().cycle())
+        .map(|(task, stream)| {
+            let (store, stream) = (store.clone(), stream.clone());
             tokio::spawn(async move {
                 for number in 0..20 {
                     store.append(one(&stream, Expected::Any, task * 100 + number)).await.unwrap();

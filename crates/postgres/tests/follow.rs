@@ -203,6 +203,8 @@ async fn a_lost_answer_is_unknown_and_safe_to_repeat() {
 async fn a_frozen_database_ends_operations_by_their_deadline() {
     let db = migrated().await;
     let (proxy, store) = over_proxy(&db, "500ms").await;
+    // Until the announcement of the append above has given its connection back.
+    tokio::time::sleep(Duration::from_millis(300)).await;
     proxy.freeze();
     let before = std::time::Instant::now();
     let error = store.append(one(&stream("Order"), Expected::Any, 1)).await.unwrap_err();

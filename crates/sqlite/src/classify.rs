@@ -80,8 +80,10 @@ const MESSAGES: &[(&str, ErrorKind, &str)] = &[
 
 /// The error for the caller. Messages of SQLite name tables and columns, never values.
 pub(crate) fn classify(error: &DieselError) -> Error {
-    let DieselError::DatabaseError(kind, information) = error else {
-        return Error::new(ErrorKind::Unexpected, format!("diesel: {error}"));
+    let (kind, information) = match error {
+        DieselError::DatabaseError(kind, information) => (kind, information),
+        DieselError::RollbackErrorOnCommit { commit_error, .. } => return classify(commit_error),
+        other => return Error::new(ErrorKind::Unexpected, format!("diesel: {other}")),
     };
     let message = information.message();
     if matches!(kind, DatabaseErrorKind::Unknown) {
@@ -101,5 +103,84 @@ pub(crate) fn by_message(message: &str) -> Error {
             format!("SQLite: {message}; run `changeover migrate status`"),
         ),
         None => Error::new(ErrorKind::Unexpected, format!("SQLite: {message}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use diesel::connection::SimpleConnection;
+    use diesel::{Connection, SqliteConnection};
+    use rstest::rstest;
+    use tempfile::TempDir;
+
+    use super::*;
+
+    fn open(folder: &TempDir, options: &str) -> SqliteConnection {
+        let url = format!("file:{}{options}", folder.path().join("t.db").display());
+        SqliteConnection::establish(&url).unwrap()
+    }
+
+    // E114, E115, E116, E121, E125, X12: each class provoked for real, by what SQLite itself says.
+    #[rstest]
+    #[case::busy("BEGIN IMMEDIATE", "", "INSERT INTO t VALUES (1)", ErrorKind::Contention)]
+    #[case::busy_snapshot(
+        "INSERT INTO t VALUES (1)",
+        "BEGIN; SELECT * FROM t",
+        "INSERT INTO t VALUES (1)",
+        ErrorKind::Contention
+    )]
+    #[case::read_only("", "PRAGMA query_only = ON", "INSERT INTO t VALUES (1)", ErrorKind::ReadOnly)]
+    #[case::full(
+        "",
+        "PRAGMA max_page_count = 3",
+        "INSERT INTO t VALUES (zeroblob(99999))",
+        ErrorKind::Unavailable
+    )]
+    #[case::too_big("", "", "INSERT INTO t VALUES (zeroblob(2000000000))", ErrorKind::TooLarge)]
+    #[case::cannot_open("", "", "ATTACH '/absent/absent.db' AS other", ErrorKind::Unavailable)]
+    #[case::damaged(
+        "",
+        "PRAGMA writable_schema = ON; UPDATE sqlite_master SET rootpage = 77; PRAGMA writable_schema = RESET",
+        "SELECT * FROM t",
+        ErrorKind::Corrupt
+    )]
+    #[case::no_table("", "", "SELECT * FROM absent", ErrorKind::SchemaMismatch)]
+    #[case::no_column("", "", "SELECT absent FROM t", ErrorKind::SchemaMismatch)]
+    #[case::no_column_to_insert("", "", "INSERT INTO t (absent) VALUES (1)", ErrorKind::SchemaMismatch)]
+    #[case::constraint("", "", "INSERT INTO t VALUES (NULL)", ErrorKind::Unexpected)]
+    #[case::twice("", "INSERT INTO t VALUES (7)", "INSERT INTO t VALUES (7)", ErrorKind::Unexpected)]
+    #[case::syntax("", "", "SELEC", ErrorKind::Unexpected)]
+    fn what_sqlite_says_has_its_kind(
+        #[case] by_other: &str,
+        #[case] before: &str,
+        #[case] sql: &str,
+        #[case] kind: ErrorKind,
+    ) {
+        let folder = tempfile::tempdir().unwrap();
+        let (mut ours, mut other) = (open(&folder, ""), open(&folder, ""));
+        ours.batch_execute("PRAGMA journal_mode = WAL; CREATE TABLE t (x UNIQUE NOT NULL)").unwrap();
+        // `before` may fail where it is what damages the file.
+        let began = ours.batch_execute(before);
+        other.batch_execute(by_other).unwrap();
+        let error = began.and_then(|()| ours.batch_execute(sql)).unwrap_err();
+        assert_eq!(classify(&error).kind(), kind, "{error}");
+    }
+
+    // X-EDGE-084: opened read-only, as a file without write permission is.
+    #[test]
+    fn a_read_only_file_is_read_only() {
+        let folder = tempfile::tempdir().unwrap();
+        open(&folder, "").batch_execute("CREATE TABLE t (x)").unwrap();
+        let error = open(&folder, "?mode=ro").batch_execute("INSERT INTO t VALUES (1)").unwrap_err();
+        assert_eq!(classify(&error).kind(), ErrorKind::ReadOnly, "{error}");
+    }
+
+    // X-EDGE-084
+    #[test]
+    fn a_file_that_is_no_database_is_corrupt() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("t.db"), "no database ".repeat(500)).unwrap();
+        let error = open(&folder, "").batch_execute("SELECT * FROM sqlite_master").unwrap_err();
+        assert_eq!(classify(&error).kind(), ErrorKind::Corrupt, "{error}");
     }
 }

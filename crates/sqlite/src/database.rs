@@ -47,7 +47,7 @@ impl Database {
         &self,
         work: impl FnOnce(&mut SqliteConnection) -> Result<R, Failure> + Send + 'static,
     ) -> Result<R> {
-        self.writer.run(move |conn| conn.immediate_transaction(work).map_err(Failure::into_error)).await
+        self.writer.run(move |conn| sql::write(conn, work).map_err(Failure::into_error)).await
     }
 
     /// The right to write; everybody else who writes through this backend waits meanwhile.
@@ -82,5 +82,59 @@ impl Database {
     pub(crate) fn close(&self) {
         self.readers.close();
         self.writer.close();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use changeover_core::events::{Append, EventStore as _, Expected, NewEvent, ReadAll, StreamId};
+    use changeover_core::{Applied, BackendSettings, ErrorKind, Json, ModuleScope, TenantId, Uuid};
+    use diesel::connection::SimpleConnection;
+
+    use crate::{OpenSqlite, sql};
+
+    fn append(bytes: usize) -> Append {
+        let data = Json::of(&"x".repeat(bytes)).unwrap();
+        let stream = StreamId::new("Order", Uuid::now_v7()).unwrap();
+        Append::one(stream, Expected::NoStream, vec![NewEvent::new("Placed", data).unwrap()])
+    }
+
+    // E116: a full file is Unavailable, for the append that does not fit and not for those that share its commit;
+    // nothing of it is stored, and with room again the store goes on.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_full_file_refuses_what_does_not_fit_and_goes_on() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("app.db");
+        let settings = BackendSettings::new("legacy").with("path", path.to_string_lossy());
+        let open = OpenSqlite::open(&settings).await.unwrap();
+        let scope =
+            ModuleScope { module: changeover_core::ModuleName::new("events").unwrap(), namespace: None };
+        let events = open.open_events(&scope, &TenantId::new("default").unwrap()).await.unwrap();
+        let pages = |count: u32| {
+            open.database.write(move |conn| {
+                let sql = format!("PRAGMA max_page_count = {count}");
+                Ok(conn.batch_execute(&sql)?)
+            })
+        };
+        events.append(append(10)).await.unwrap();
+        pages(60).await.unwrap();
+        // All wait for the turn, and so share one transaction.
+        let turn = open.database.write_turn().await.unwrap();
+        let (small, large, other) =
+            tokio::join!(events.append(append(10)), events.append(append(1_000_000)), async {
+                tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+                drop(turn);
+                events.append(append(20)).await
+            });
+        let full = large.unwrap_err();
+        assert_eq!((full.kind(), full.was_applied()), (ErrorKind::Unavailable, Some(Applied::No)), "{full}");
+        small.unwrap();
+        other.unwrap();
+        assert_eq!(events.read_all(ReadAll::default()).await.unwrap().events.len(), 3);
+        pages(100_000).await.unwrap();
+        events.append(append(1_000_000)).await.unwrap();
+        let sound =
+            open.database.read(|conn| Ok(sql::first(conn, "PRAGMA integrity_check", &[])?)).await.unwrap();
+        assert_eq!(sound.unwrap().cell(0).as_str(), Some("ok"));
     }
 }

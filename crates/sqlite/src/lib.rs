@@ -32,6 +32,7 @@ use changeover_core::{
     AuditRepository, Backend, BackendSettings, Error, ErrorKind, EventStore, ModuleScope, OpenBackend,
     PlaybookCatalog, Result, SettingKey, TenantId,
 };
+use diesel::SqliteConnection;
 use tokio::runtime::{Handle, RuntimeFlavor};
 
 use crate::database::Database;
@@ -86,11 +87,7 @@ impl OpenSqlite {
         }
         let database = Database::new(options);
         let turn = database.write_turn().await?;
-        // Reading the schema is what tells a database from another file.
-        let look = |conn: &mut _| sql::rows(conn, "SELECT 1 FROM sqlite_master LIMIT 1", &[]);
-        let look =
-            database.write_in(turn, move |conn| look(conn).map_err(|error| classify::classify(&error)));
-        look.await.map_err(place)?;
+        database.write_in(turn, look_at).await.map_err(place)?;
         Ok(Self { database: Arc::new(database) })
     }
 
@@ -182,6 +179,19 @@ impl OpenBackend for OpenSqlite {
     async fn close(&self) {
         self.database.close();
     }
+}
+
+/// Refuses what is no database, and text that would have to be converted to be compared.
+fn look_at(conn: &mut SqliteConnection) -> Result<()> {
+    let sql = "SELECT encoding FROM pragma_encoding WHERE (SELECT count(*) FROM sqlite_master) >= 0";
+    let row = sql::first(conn, sql, &[]).map_err(|error| classify::classify(&error))?;
+    if row.is_some_and(|row| row.cell(0).as_str() == Some("UTF-8")) {
+        return Ok(());
+    }
+    Err(Error::new(
+        ErrorKind::Unsupported,
+        "the file keeps its text in UTF-16, allowed is UTF-8; make a copy with `sqlite3 OLD .dump | sqlite3 NEW`",
+    ))
 }
 
 fn events_only(family: Family) -> Error {

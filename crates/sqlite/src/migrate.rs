@@ -128,7 +128,7 @@ struct Applied {
     id: String,
     description: String,
     checksum: String,
-    applied_at: String,
+    at: String,
     adopted: bool,
 }
 
@@ -178,7 +178,7 @@ impl Schema {
                     id,
                     description: text(1),
                     checksum: text(2),
-                    applied_at: text(3),
+                    at: text(3),
                     adopted: text(4) == "adopted",
                 });
             }
@@ -202,7 +202,7 @@ impl Schema {
             if let Some(index) = applied.iter().position(|found| found.id == id) {
                 let found = applied.remove(index);
                 one.applied_at =
-                    Some(Timestamp::parse(&found.applied_at).map_err(|_| {
+                    Some(Timestamp::parse(&found.at).map_err(|_| {
                         Error::corrupt("_migrations", id.clone(), "applied_at", "is not a time")
                     })?);
                 if found.checksum != one.checksum {
@@ -226,7 +226,7 @@ impl Schema {
                 id: unknown.id,
                 description: unknown.description,
                 checksum: unknown.checksum,
-                applied_at: Timestamp::parse(&unknown.applied_at).ok(),
+                applied_at: Timestamp::parse(&unknown.at).ok(),
                 problem: Some(
                     "unknown here: the schema is newer than this program; use a newer program".to_owned(),
                 ),
@@ -394,7 +394,13 @@ impl Migrations for SqliteMigrations {
     }
 
     async fn up(&self) -> Result<Vec<MigrationStatus>> {
+        // Without the turn to write first: mostly there is nothing to do, and the file may be busy or read-only.
+        let status = self.status().await?;
+        refuse_problems(&status).map_err(|error| error.during("migrations.up"))?;
         let mut done = Vec::new();
+        if status.iter().all(|one| one.applied_at.is_some()) {
+            return Ok(done);
+        }
         loop {
             let schema = self.schema.clone();
             let step = move |conn: &mut SqliteConnection| schema.step(conn);

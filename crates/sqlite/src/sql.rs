@@ -12,6 +12,8 @@ use diesel::sql_types::{BigInt, Nullable, Text, Untyped};
 use diesel::sqlite::{Sqlite, SqliteConnection, SqliteType};
 use diesel::{Connection as _, RunQueryDsl};
 
+use crate::classify::Failure;
+
 /// A value for a parameter.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Bind<'a> {
@@ -141,9 +143,28 @@ pub(crate) fn execute(conn: &mut SqliteConnection, sql: &str, binds: &[Bind<'_>]
 }
 
 /// Runs `work` in one read transaction, so that all of its statements see the same state.
-pub(crate) fn snapshot<R, E: From<diesel::result::Error>>(
+pub(crate) fn snapshot<R>(
     conn: &mut SqliteConnection,
-    work: impl FnOnce(&mut SqliteConnection) -> Result<R, E>,
-) -> Result<R, E> {
-    conn.transaction(work)
+    work: impl FnOnce(&mut SqliteConnection) -> Result<R, Failure>,
+) -> Result<R, Failure> {
+    let mut reason = None;
+    let done = conn.transaction(|conn| work(conn).map_err(|failure| keep(&mut reason, failure)));
+    done.map_err(|error| reason.unwrap_or(Failure::Broken(error)))
+}
+
+/// Runs `work` in one write transaction. It is rolled back when `work` fails.
+pub(crate) fn write<R>(
+    conn: &mut SqliteConnection,
+    work: impl FnOnce(&mut SqliteConnection) -> Result<R, Failure>,
+) -> Result<R, Failure> {
+    let mut reason = None;
+    let done = conn.immediate_transaction(|conn| work(conn).map_err(|failure| keep(&mut reason, failure)));
+    done.map_err(|error| reason.unwrap_or(Failure::Broken(error)))
+}
+
+/// Keeps why a transaction failed: after errors like a full disk SQLite has rolled back already, and diesel would
+/// return that its own rollback found nothing to do.
+fn keep(reason: &mut Option<Failure>, failure: Failure) -> diesel::result::Error {
+    *reason = Some(failure);
+    diesel::result::Error::RollbackTransaction
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use changeover_core::events::{Append, Appended};
 use changeover_core::{Applied, Error, ErrorKind, Result};
 use diesel::SqliteConnection;
-use diesel::connection::{AnsiTransactionManager, TransactionManager};
+use diesel::connection::{AnsiTransactionManager, SimpleConnection, TransactionManager};
 use diesel_async::sync_connection_wrapper::SyncConnectionWrapper;
 
 use crate::classify::{Failure, classify};
@@ -33,14 +33,14 @@ impl Transaction {
     pub(crate) async fn begin(database: Arc<Database>, tables: Arc<Tables>) -> Result<Self> {
         let turn = database.write_turn().await?;
         let opener = database.opener();
-        let opened = tokio::task::spawn_blocking(move || {
+        let begun = tokio::task::spawn_blocking(move || {
             let mut conn = opener.open()?;
             AnsiTransactionManager::begin_transaction_sql(&mut conn, "BEGIN IMMEDIATE")
                 .map_err(|error| classify(&error))?;
             Ok(conn)
         });
-        let opened = opened.await.map_err(|_| stopped())??;
-        let connection = SyncConnectionWrapper::new(opened);
+        let conn = begun.await.map_err(|_| stopped())??;
+        let connection = SyncConnectionWrapper::new(conn);
         Ok(Self { connection, turn, database, tables, appends: Vec::new() })
     }
 
@@ -88,7 +88,9 @@ impl Transaction {
 fn finish(conn: &mut SqliteConnection, tables: &Tables, appends: &[Append]) -> Result<Vec<Appended>> {
     let refuse = |failure: Failure| failure.into_error().applied(Applied::No);
     let depth = AnsiTransactionManager::transaction_manager_status_mut(conn).transaction_depth();
-    if !matches!(depth, Ok(Some(depth)) if depth.get() == 1) {
+    // SQLite refuses to begin inside of a transaction; diesel does not notice when SQL ended it.
+    let ended = conn.batch_execute("BEGIN").is_ok();
+    if ended || !matches!(depth, Ok(Some(depth)) if depth.get() == 1) {
         let message =
             "a nested transaction was left open, or the transaction was ended by SQL; nothing is committed";
         return Err(refuse(Error::invalid(message).into()));

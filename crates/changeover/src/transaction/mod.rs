@@ -2,6 +2,7 @@
 
 mod connection;
 mod error;
+mod query;
 #[expect(missing_docs, reason = "diesel's derive makes public items without any")]
 mod sides;
 
@@ -13,6 +14,7 @@ use changeover_core::{Error, ErrorKind, Result, Uuid};
 
 pub use connection::{Connection, backend};
 pub use error::TxError;
+pub use query::RunQueryDsl;
 #[cfg(feature = "postgres")]
 use sides::PostgresConn;
 use sides::Sides;
@@ -67,7 +69,7 @@ pub struct Tx {
 }
 
 impl Tx {
-    /// The connection, for statements of your own by `diesel_async::RunQueryDsl`, written once for both databases.
+    /// The connection, for statements of your own by [`RunQueryDsl`], written once for both databases.
     ///
     /// It knows what diesel's `MultiConnection` knows: the types both databases have, no `ON CONFLICT`. For the rest
     /// there are [`Tx::sqlite`] and [`Tx::postgres`].

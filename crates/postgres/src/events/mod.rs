@@ -24,8 +24,8 @@ pub(crate) use lane::Lane;
 pub(crate) use subscribe::Wakes;
 
 use crate::client::PgClient;
-use crate::migrate;
 use crate::pool::{Pools, closed};
+use crate::shipped;
 use crate::statements::{Statements, channel};
 
 /// What `ready` waits for an answer.
@@ -255,7 +255,7 @@ impl Log {
         let (version, owner, applied) = (column(0)?, column(1)?, column(2)?);
         let waiting = row.try_get::<_, i64>(3).map_err(|_| unreadable())?;
 
-        let known = migrate::ids(changeover_core::backend::Family::Events).join(" ");
+        let known = shipped::ids(changeover_core::backend::Family::Events).join(" ");
         if applied.as_deref() != Some(&known) {
             return Err(Error::new(
                 ErrorKind::SchemaMismatch,

@@ -111,26 +111,23 @@ fn write(
         let last = before
             .checked_add(count)
             .ok_or_else(|| Error::invalid(format!("stream {} has no version left", part.stream)))?;
-        let key = match found {
-            Some(found) => {
-                let binds = [Bind::Text(log.tenant()), Bind::Text(&found.key), Bind::Int(last)];
-                sql::execute(conn, &log.sql.update_stream, &binds)?;
-                found.key
-            }
-            None => {
-                let key = Uuid::now_v7().to_string();
-                let id = part.stream.aggregate_id.to_string();
-                let binds = [
-                    Bind::Text(log.tenant()),
-                    Bind::Text(&key),
-                    Bind::Text(part.stream.aggregate_type.as_str()),
-                    Bind::Text(&id),
-                    Bind::Text(&now),
-                    Bind::Int(last),
-                ];
-                sql::execute(conn, &log.sql.insert_stream, &binds)?;
-                key
-            }
+        let key = if let Some(found) = found {
+            let binds = [Bind::Text(log.tenant()), Bind::Text(&found.key), Bind::Int(last)];
+            sql::execute(conn, &log.sql.update_stream, &binds)?;
+            found.key
+        } else {
+            let key = Uuid::now_v7().to_string();
+            let id = part.stream.aggregate_id.to_string();
+            let binds = [
+                Bind::Text(log.tenant()),
+                Bind::Text(&key),
+                Bind::Text(part.stream.aggregate_type.as_str()),
+                Bind::Text(&id),
+                Bind::Text(&now),
+                Bind::Int(last),
+            ];
+            sql::execute(conn, &log.sql.insert_stream, &binds)?;
+            key
         };
         for (event, version) in part.events.iter().zip(before + 1..) {
             let id = event.id.to_string();

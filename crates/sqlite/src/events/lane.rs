@@ -17,6 +17,7 @@ use super::append::append;
 use super::log::Tables;
 use crate::classify::Failure;
 use crate::database::Database;
+use crate::sql;
 
 /// The most events that share a transaction; one append may have more.
 const SHARED_EVENTS: usize = 1_000;
@@ -58,7 +59,8 @@ pub(crate) async fn submit(
         !std::mem::replace(&mut queue.driven, true)
     };
     if idle {
-        tokio::spawn(drive(Arc::clone(database)));
+        // Made here: a runtime that is shutting down drops the task before it begins.
+        tokio::spawn(drive(Driver { database: Arc::clone(database), done: false }));
     }
     answered.await.unwrap_or_else(|_| {
         let message =
@@ -90,8 +92,8 @@ impl Lane {
 }
 
 /// Works until nothing waits; gives way to whoever waits for the turn to write between two transactions.
-async fn drive(database: Arc<Database>) {
-    let mut driver = Driver { database: Arc::clone(&database), done: false };
+async fn drive(mut driver: Driver) {
+    let database = Arc::clone(&driver.database);
     loop {
         let turn = database.write_turn().await;
         let jobs = database.lane.take(database.options.shared_commits);
@@ -137,14 +139,13 @@ impl Drop for Driver {
 
 fn refuse(jobs: Vec<Job>, error: &Error) {
     for job in jobs {
-        let same = Error::new(error.kind(), error.message()).applied(Applied::No);
         // A caller who has gone wants no answer.
-        let _ = job.answer.send(Err(same));
+        let _ = job.answer.send(Err(error.clone().applied(Applied::No)));
     }
 }
 
 /// One transaction for all jobs; if the database fails, one for each.
-fn commit(conn: &mut SqliteConnection, database: &Database, mut jobs: Vec<Job>) {
+fn commit(conn: &mut SqliteConnection, database: &Database, jobs: Vec<Job>) {
     match attempt(conn, &jobs) {
         Ok(outcomes) => {
             if outcomes.iter().any(|outcome| outcome.as_ref().is_ok_and(|appended| !appended.repeated)) {
@@ -165,9 +166,8 @@ fn commit(conn: &mut SqliteConnection, database: &Database, mut jobs: Vec<Job>) 
             let unknown = stage == Stage::Commit
                 && !matches!(error.kind(), ErrorKind::Contention | ErrorKind::ReadOnly);
             let applied = if unknown { Applied::Unknown } else { Applied::No };
-            for job in jobs.drain(..) {
-                let same = Error::new(error.kind(), error.message()).applied(applied);
-                let _ = job.answer.send(Err(same));
+            for job in jobs {
+                let _ = job.answer.send(Err(error.clone().applied(applied)));
             }
         }
     }
@@ -183,7 +183,7 @@ enum Stage {
 
 fn attempt(conn: &mut SqliteConnection, jobs: &[Job]) -> Result<Vec<Result<Appended>>, (Stage, Failure)> {
     let mut stage = Stage::Begin;
-    let done = conn.immediate_transaction(|conn| {
+    let done = sql::write(conn, |conn| {
         stage = Stage::Appends;
         let mut outcomes = Vec::with_capacity(jobs.len());
         for job in jobs {

@@ -163,3 +163,45 @@ struct Dialect {
     stream_tenant: &'static str,
     position: &'static str,
 }
+
+#[cfg(test)]
+mod tests {
+    use diesel::connection::SimpleConnection;
+    use diesel::{Connection, SqliteConnection};
+    use rstest::rstest;
+
+    use super::*;
+    use crate::sql::{self, Bind};
+
+    /// The tables as they are made, without the programs around them.
+    const NATIVE: &str = include_str!("../../migrations/events/0002_streams_and_events/up.sql");
+    const LEGACY: &str = include_str!("../../tests/legacy.sql");
+
+    // E99: no look-up walks through a table, however many streams there are.
+    #[rstest]
+    #[case::native(NATIVE, Statements::native(""))]
+    #[case::adopted(LEGACY, Statements::adopted(""))]
+    fn every_read_finds_its_rows_by_an_index(#[case] schema: &str, #[case] made: Statements) {
+        let mut conn = SqliteConnection::establish(":memory:").unwrap();
+        conn.batch_execute(schema).unwrap();
+        let reads = [
+            (&made.stream, 4),
+            (&made.stream_end, 2),
+            (&made.stream_page, 6),
+            (&made.stream_page_back, 6),
+            (&made.log_page, 7),
+            (&made.log_window, 3),
+            (&made.event, 3),
+            (&made.event_position, 2),
+        ];
+        for (read, parameters) in reads {
+            let explained = format!("EXPLAIN QUERY PLAN {read}");
+            let binds = vec![Bind::Text("1"); parameters];
+            for row in sql::rows(&mut conn, &explained, &binds).unwrap() {
+                let step = row.cell(3).as_str().unwrap_or_default().to_owned();
+                let walks = step.starts_with("SCAN") && !step.contains("json_each") && !step.contains(" j ");
+                assert!(!walks && !step.contains("TEMP B-TREE"), "{step}: {read}");
+            }
+        }
+    }
+}

@@ -1,5 +1,6 @@
 //! A file for each test, native or as legacy programs made it, and the shortest way to use it.
-#![allow(dead_code, missing_docs, reason = "each test program uses a part of it")]
+#![allow(dead_code, reason = "each test program uses a part of it")]
+#![allow(clippy::unwrap_used, reason = "a test that cannot be set up has to fail")]
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -44,7 +45,7 @@ impl File {
     /// A connection of another program.
     pub fn other_program(&self) -> SqliteConnection {
         let mut conn = SqliteConnection::establish(&self.path().to_string_lossy()).unwrap();
-        conn.batch_execute("PRAGMA busy_timeout = 5000").unwrap();
+        conn.batch_execute("PRAGMA busy_timeout = 5000; PRAGMA foreign_keys = OFF").unwrap();
         conn
     }
 
@@ -59,6 +60,11 @@ impl File {
 
     pub async fn open(&self) -> OpenSqlite {
         OpenSqlite::open(&self.settings()).await.unwrap()
+    }
+
+    /// Opened without its schema being touched.
+    pub async fn open_unmigrated(&self) -> OpenSqlite {
+        OpenSqlite::open(&self.settings().with("migrate_on_start", "false")).await.unwrap()
     }
 
     pub async fn store(&self) -> Arc<dyn EventStore> {
@@ -106,4 +112,17 @@ pub async fn everything(store: &dyn EventStore) -> Vec<RecordedEvent> {
         }
         request.after = Some(page.checkpoint);
     }
+}
+
+/// The one text that a query of another program gives.
+pub fn text(file: &File, sql: &str) -> String {
+    #[derive(diesel::QueryableByName)]
+    struct Row {
+        #[diesel(sql_type = diesel::sql_types::Text)]
+        value: String,
+    }
+    let sql = format!("SELECT value FROM (WITH answer (value) AS ({sql}) SELECT value FROM answer)");
+    let rows: Vec<Row> =
+        diesel::RunQueryDsl::load(diesel::sql_query(sql), &mut file.other_program()).unwrap();
+    rows.into_iter().next().unwrap().value
 }

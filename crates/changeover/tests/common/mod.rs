@@ -1,0 +1,144 @@
+//! The same program on each database: an order, its events, and a table of the user's own.
+
+#![allow(dead_code, reason = "each test program uses a part of it")]
+
+use changeover::transaction::Connection;
+use changeover::{Db, Error, PersistenceOptions, Result, RunQueryDsl, StreamEvent, TxError, Uuid};
+use changeover_testkit::TestDatabase;
+use diesel::prelude::*;
+use diesel_async::SimpleAsyncConnection;
+use serde::{Deserialize, Serialize};
+use tempfile::TempDir;
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum OrderEvent {
+    Placed { item: String, price: f64 },
+    Renamed(String),
+    Shipped,
+}
+
+impl StreamEvent for OrderEvent {
+    const AGGREGATE_TYPE: &'static str = "Order";
+}
+
+#[derive(Debug, Default, PartialEq)]
+pub struct Order {
+    pub item: String,
+    pub shipped: bool,
+}
+
+impl Order {
+    pub fn apply(&mut self, event: OrderEvent) {
+        match event {
+            OrderEvent::Placed { item, .. } | OrderEvent::Renamed(item) => self.item = item,
+            OrderEvent::Shipped => self.shipped = true,
+        }
+    }
+
+    pub fn ship(&self) -> Result<OrderEvent> {
+        if self.shipped { Err(Error::invalid("shipped before")) } else { Ok(OrderEvent::Shipped) }
+    }
+}
+
+pub fn placed(item: &str) -> OrderEvent {
+    OrderEvent::Placed { item: item.to_owned(), price: 9.5 }
+}
+
+diesel::table! {
+    shipments (id) {
+        id -> Text,
+        parcels -> Integer,
+        note -> Nullable<Text>,
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Insertable, Queryable, Selectable)]
+#[diesel(table_name = shipments)]
+pub struct Shipment {
+    pub id: String,
+    pub parcels: i32,
+    pub note: Option<String>,
+}
+
+impl Shipment {
+    pub fn of(id: Uuid) -> Self {
+        Self { id: id.to_string(), parcels: 2, note: Some("é \u{1F4E6}".to_owned()) }
+    }
+}
+
+pub async fn insert(conn: &mut Connection, row: &Shipment) -> Result<(), TxError> {
+    diesel::insert_into(shipments::table).values(row).execute(conn).await?;
+    Ok(())
+}
+
+/// What is stored, read by a transaction of its own.
+pub async fn rows(db: &Db) -> Vec<Shipment> {
+    let module = db.module("orders").unwrap();
+    let read = module.transaction(async |tx| {
+        Ok(shipments::table.order(shipments::id).load::<Shipment>(tx.conn()).await?)
+    });
+    read.await.unwrap()
+}
+
+const TABLE: &str =
+    "CREATE TABLE shipments (id text PRIMARY KEY, parcels integer NOT NULL CHECK (parcels > 0), note text)";
+
+#[derive(Clone, Copy, Debug)]
+pub enum Sql {
+    Sqlite,
+    Postgres,
+}
+
+/// A database of a kind, and what keeps it there.
+pub struct Place {
+    pub db: Db,
+    pub dir: TempDir,
+    pub server: Option<TestDatabase>,
+}
+
+/// Settings with a backend of each kind, `sqlite` and `postgres`; the caller names the modules.
+pub async fn options(dir: &TempDir, server: Option<&TestDatabase>) -> PersistenceOptions {
+    let file = dir.path().join("a.db");
+    let options = PersistenceOptions::new()
+        .with("backends.sqlite.kind", "sqlite")
+        .with("backends.sqlite.path", file.to_str().unwrap());
+    match server {
+        Some(server) => options
+            .with("backends.postgres.kind", "postgres")
+            .with("backends.postgres.url", server.url())
+            .with("backends.postgres.pool.max_size", "4")
+            .with("backends.postgres.pool.min_idle", "1")
+            .with("backends.postgres.migrate_on_start", "true"),
+        None => options,
+    }
+}
+
+/// The module `orders` on a database of this kind, with the table `shipments` in it. One word differs.
+pub async fn place(sql: Sql) -> Place {
+    let dir = tempfile::tempdir().unwrap();
+    let server = match sql {
+        Sql::Sqlite => None,
+        Sql::Postgres => Some(TestDatabase::empty().await.unwrap()),
+    };
+    let word = match sql {
+        Sql::Sqlite => "sqlite",
+        Sql::Postgres => "postgres",
+    };
+    let options = options(&dir, server.as_ref()).await.with("persistence.default", word);
+    let db = changeover::connect_with(options, changeover::registry()).await.unwrap();
+    db.events("orders").unwrap().store().await.unwrap();
+    match &server {
+        Some(server) => {
+            server.execute(&format!("{TABLE}; GRANT ALL ON shipments TO changeover_app")).await.unwrap();
+        }
+        None => {
+            let module = db.module("orders").unwrap();
+            let make = module.transaction(async |tx| {
+                tx.conn().batch_execute(TABLE).await?;
+                Ok(())
+            });
+            make.await.unwrap();
+        }
+    }
+    Place { db, dir, server }
+}

@@ -1,0 +1,242 @@
+//! A user's own tables and a module's events together (E81), on both SQL databases by the same code.
+
+mod common;
+
+use std::time::Duration;
+
+use changeover::events::Expected;
+use changeover::{ErrorKind, RunQueryDsl, TxError, Uuid, Version};
+use common::{Order, OrderEvent, Shipment, Sql, insert, place, placed, rows, shipments};
+use diesel::prelude::*;
+use diesel_async::AsyncConnection;
+use rstest::rstest;
+
+// Design section 2, end to end: the example as it stands there.
+#[rstest]
+#[case(Sql::Sqlite)]
+#[case(Sql::Postgres)]
+#[tokio::test(flavor = "multi_thread")]
+async fn an_order_is_shipped_with_its_row(#[case] sql: Sql) -> Result<(), TxError> {
+    let place = place(sql).await;
+    let db = &place.db;
+    let orders = db.events("orders")?.typed::<OrderEvent>();
+    let id = Uuid::now_v7();
+    orders.append(id, None, [placed("lamp"), OrderEvent::Renamed("big lamp".to_owned())]).await?;
+    let order = orders.load(id, Order::apply).await?;
+    assert_eq!((order.item.as_str(), order.version), ("big lamp", Some(Version::new(2)?)));
+    let (row, shipped) = (Shipment::of(id), order.ship()?);
+
+    db.module("orders")?
+        .transaction(async |tx| {
+            diesel::insert_into(shipments::table).values(&row).execute(tx.conn()).await?;
+            tx.append(&orders, id, order.version, [shipped]);
+            Ok(())
+        })
+        .await?;
+
+    assert_eq!(rows(db).await, [row]);
+    let after = orders.load(id, Order::apply).await?;
+    assert_eq!((after.shipped, after.version), (true, Some(Version::new(3)?)));
+    let refused = orders.execute(id, Order::apply, |order| order.ship().map(|event| [event])).await;
+    assert_eq!(refused.unwrap_err().kind(), ErrorKind::Invalid);
+    Ok(())
+}
+
+// E81: a conflict at the flush takes the row back too.
+#[rstest]
+#[case(Sql::Sqlite)]
+#[case(Sql::Postgres)]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_conflict_takes_both_halves_back(#[case] sql: Sql) {
+    let place = place(sql).await;
+    let orders = place.db.events("orders").unwrap().typed::<OrderEvent>();
+    let (id, other) = (Uuid::now_v7(), Uuid::now_v7());
+    orders.append(id, None, [placed("lamp")]).await.unwrap();
+
+    let module = place.db.module("orders").unwrap();
+    let failed = module.transaction(async |tx| {
+        insert(tx.conn(), &Shipment::of(id)).await?;
+        tx.append(&orders, other, None, [placed("shade")]);
+        tx.append(&orders, id, None, [OrderEvent::Shipped]);
+        Ok(())
+    });
+    let error = failed.await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::VersionConflict, "{error}");
+    assert!(matches!(error, TxError::Store(_)));
+    assert_eq!(rows(&place.db).await, []);
+    assert_eq!(orders.load(id, Order::apply).await.unwrap().version, Some(Version::FIRST));
+    assert_eq!(orders.load(other, Order::apply).await.unwrap().version, None);
+}
+
+#[rstest]
+#[case(Sql::Sqlite)]
+#[case(Sql::Postgres)]
+#[tokio::test(flavor = "multi_thread")]
+async fn an_error_of_the_work_takes_both_halves_back(#[case] sql: Sql) {
+    let place = place(sql).await;
+    let orders = place.db.events("orders").unwrap().typed::<OrderEvent>();
+    let id = Uuid::now_v7();
+    let module = place.db.module("orders").unwrap();
+
+    let refused = module.transaction(async |tx| {
+        insert(tx.conn(), &Shipment::of(id)).await?;
+        tx.append(&orders, id, None, [placed("lamp")]);
+        Err::<(), _>(TxError::refused("no lamps today"))
+    });
+    let error = refused.await.unwrap_err();
+    assert_eq!(error.to_string(), "the transaction was refused: no lamps today");
+
+    let twice = module.transaction(async |tx| {
+        tx.append(&orders, id, None, [placed("lamp")]);
+        insert(tx.conn(), &Shipment::of(id)).await?;
+        insert(tx.conn(), &Shipment::of(id)).await
+    });
+    assert_eq!(twice.await.unwrap_err().kind(), ErrorKind::AlreadyExists);
+
+    // A value that the check refuses is not quoted by the error.
+    let bad = Shipment { parcels: -77_031, ..Shipment::of(id) };
+    let error = module.transaction(async |tx| insert(tx.conn(), &bad).await).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Invalid);
+    assert!(!format!("{error:?}").contains("77031"), "{error:?}");
+
+    assert_eq!(rows(&place.db).await, []);
+    assert_eq!(orders.load(id, Order::apply).await.unwrap().version, None);
+}
+
+// E81: a dropped future leaves nothing, and the next transaction does not wait for it.
+#[rstest]
+#[case(Sql::Sqlite)]
+#[case(Sql::Postgres)]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dropped_transaction_leaves_nothing_behind(#[case] sql: Sql) {
+    let place = place(sql).await;
+    let orders = place.db.events("orders").unwrap().typed::<OrderEvent>();
+    let id = Uuid::now_v7();
+    let module = place.db.module("orders").unwrap();
+    for _ in 0..6 {
+        let hanging = module.transaction(async |tx| {
+            insert(tx.conn(), &Shipment::of(id)).await?;
+            tx.append(&orders, id, None, [placed("lamp")]);
+            std::future::pending::<()>().await;
+            Ok(())
+        });
+        tokio::time::timeout(Duration::from_millis(200), hanging).await.unwrap_err();
+    }
+    // More often than there are connections, so each must have come back.
+    let retried = module.transaction(async |tx| {
+        insert(tx.conn(), &Shipment::of(id)).await?;
+        tx.append(&orders, id, None, [placed("lamp")]);
+        Ok(())
+    });
+    tokio::time::timeout(Duration::from_secs(10), retried).await.unwrap().unwrap();
+    assert_eq!(rows(&place.db).await.len(), 1);
+    assert_eq!(orders.load(id, Order::apply).await.unwrap().version, Some(Version::FIRST));
+}
+
+// A failed statement whose error is thrown away must not end in a success that stored nothing.
+#[rstest]
+#[case(Sql::Sqlite)]
+#[case(Sql::Postgres)]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_swallowed_error_is_no_silent_loss(#[case] sql: Sql) {
+    let place = place(sql).await;
+    let id = Uuid::now_v7();
+    let module = place.db.module("orders").unwrap();
+    let swallowed = module.transaction(async |tx| {
+        insert(tx.conn(), &Shipment::of(id)).await?;
+        let _ = insert(tx.conn(), &Shipment::of(id)).await;
+        Ok(())
+    });
+    let (done, stored) = (swallowed.await, rows(&place.db).await.len());
+    assert_eq!(done.is_ok(), stored == 1, "{done:?}, {stored} rows");
+}
+
+#[rstest]
+#[case(Sql::Sqlite)]
+#[case(Sql::Postgres)]
+#[tokio::test(flavor = "multi_thread")]
+async fn nested_transactions_are_savepoints_and_reads_see_own_writes(#[case] sql: Sql) {
+    let place = place(sql).await;
+    let (kept, taken_back) = (Uuid::now_v7(), Uuid::now_v7());
+    let module = place.db.module("orders").unwrap();
+    let nested = module.transaction(async |tx| {
+        insert(tx.conn(), &Shipment::of(kept)).await?;
+        let inner: Result<(), TxError> = tx
+            .conn()
+            .transaction(async |conn| {
+                insert(conn, &Shipment::of(taken_back)).await?;
+                Err(TxError::refused("inner"))
+            })
+            .await;
+        assert!(matches!(inner, Err(TxError::Refused(_))));
+        diesel::update(shipments::table.filter(shipments::id.eq(kept.to_string())))
+            .set(shipments::note.eq(None::<String>))
+            .execute(tx.conn())
+            .await?;
+        let seen = shipments::table
+            .select((shipments::id, shipments::note))
+            .load::<(String, Option<String>)>(tx.conn());
+        Ok(seen.await?)
+    });
+    assert_eq!(nested.await.unwrap(), [(kept.to_string(), None)]);
+    assert_eq!(rows(&place.db).await.len(), 1);
+}
+
+#[rstest]
+#[case(Sql::Sqlite)]
+#[case(Sql::Postgres)]
+#[tokio::test(flavor = "multi_thread")]
+async fn transactions_can_be_spawned_and_follow_each_other(#[case] sql: Sql) {
+    let place = place(sql).await;
+    let orders = place.db.events("orders").unwrap().typed::<OrderEvent>();
+    let id = Uuid::now_v7();
+    let tasks: Vec<_> = (0..8)
+        .map(|_| {
+            let (db, orders) = (place.db.clone(), orders.clone());
+            tokio::spawn(async move {
+                let row = Shipment::of(Uuid::now_v7());
+                let module = db.module("orders")?;
+                let work = module.transaction(async |tx| {
+                    insert(tx.conn(), &row).await?;
+                    tx.append(&orders, id, Expected::Any, [OrderEvent::Shipped]);
+                    Ok(())
+                });
+                work.await
+            })
+        })
+        .collect();
+    for task in tasks {
+        task.await.unwrap().unwrap();
+    }
+    assert_eq!(rows(&place.db).await.len(), 8);
+    assert_eq!(orders.load(id, Order::apply).await.unwrap().version, Some(Version::new(8).unwrap()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn streams_of_another_module_or_tenant_are_refused() {
+    let place = place(Sql::Sqlite).await;
+    let id = Uuid::now_v7();
+    let other = place.db.events("invoices").unwrap().typed::<OrderEvent>();
+    let tenant = changeover::TenantId::new("other").unwrap();
+    let foreign = place.db.for_tenant(tenant).events("orders").unwrap().typed::<OrderEvent>();
+    for streams in [&other, &foreign] {
+        let module = place.db.module("orders").unwrap();
+        let refused = module.transaction(async |tx| {
+            insert(tx.conn(), &Shipment::of(id)).await?;
+            tx.append(streams, id, None, [placed("lamp")]);
+            Ok(())
+        });
+        assert_eq!(refused.await.unwrap_err().kind(), ErrorKind::Invalid);
+    }
+    assert_eq!(rows(&place.db).await, []);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn memory_has_no_transactions_and_says_so() {
+    let options = changeover::PersistenceOptions::new()
+        .with("persistence.default", "m")
+        .with("backends.m.kind", "memory");
+    let db = changeover::connect_with(options, changeover::registry()).await.unwrap();
+    let refused = db.module("orders").unwrap().transaction(async |_| Ok(())).await;
+    assert_eq!(refused.unwrap_err().kind(), ErrorKind::Unsupported);
+}

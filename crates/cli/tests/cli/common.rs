@@ -1,0 +1,134 @@
+//! The binary in a directory of its own, with none of the environment's settings.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use serde_json::{Map, Value};
+use tempfile::TempDir;
+
+/// A directory in which the command is run.
+pub struct Home {
+    directory: TempDir,
+    variables: Vec<(String, String)>,
+}
+
+/// What a run left: status, standard output, standard error.
+#[derive(Debug)]
+pub struct Ran {
+    pub status: i32,
+    pub out: String,
+    pub err: String,
+}
+
+impl Home {
+    /// No settings: SQLite at `var/changeover.db`.
+    pub fn new() -> Self {
+        Self { directory: tempfile::tempdir().unwrap(), variables: Vec::new() }
+    }
+
+    /// Everything on the PostgreSQL database at `url`.
+    pub fn on_postgres(url: &str) -> Self {
+        Self::new()
+            .with("CHANGEOVER_PERSISTENCE__DEFAULT", "main")
+            .with("CHANGEOVER_BACKENDS__MAIN__KIND", "postgres")
+            .with("CHANGEOVER_BACKENDS__MAIN__URL", url)
+    }
+
+    pub fn with(mut self, variable: &str, value: &str) -> Self {
+        self.variables.push((variable.to_owned(), value.to_owned()));
+        self
+    }
+
+    pub fn path(&self) -> &Path {
+        self.directory.path()
+    }
+
+    pub fn write(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
+        let path = self.path().join(name);
+        fs::write(&path, content).unwrap();
+        path
+    }
+
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_changeover"));
+        for (name, _) in std::env::vars_os() {
+            if name.to_string_lossy().starts_with("CHANGEOVER_") {
+                command.env_remove(name);
+            }
+        }
+        command.args(arguments).current_dir(self.path()).stdin(Stdio::null());
+        command.envs(self.variables.iter().map(|(name, value)| (name, value)));
+        command
+    }
+
+    pub fn run(&self, arguments: &[&str]) -> Ran {
+        let output = self.command(arguments).output().unwrap();
+        Ran {
+            status: output.status.code().expect("ended by itself"),
+            out: String::from_utf8(output.stdout).unwrap(),
+            err: String::from_utf8(output.stderr).unwrap(),
+        }
+    }
+
+    /// As [`Home::run`]; the status must be 0.
+    pub fn ok(&self, arguments: &[&str]) -> Ran {
+        let ran = self.run(arguments);
+        assert_eq!(ran.status, 0, "{arguments:?}: {ran:?}");
+        ran
+    }
+
+    /// The whole log, a record a line.
+    pub fn export(&self) -> Vec<Map<String, Value>> {
+        records(&self.ok(&["events", "export"]).out)
+    }
+}
+
+impl Ran {
+    /// The objects on standard output.
+    pub fn objects(&self) -> Vec<Map<String, Value>> {
+        records(&self.out)
+    }
+}
+
+pub fn records(text: &str) -> Vec<Map<String, Value>> {
+    text.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"))).collect()
+}
+
+/// The records of an export without what only a store can know. Their order is compared, their positions are not.
+pub fn as_imported(mut records: Vec<Map<String, Value>>) -> Vec<Map<String, Value>> {
+    let mut last = 0;
+    for record in &mut records {
+        let position = record.remove("global_order").and_then(|position| position.as_i64()).unwrap();
+        assert!(position > last, "positions rise");
+        last = position;
+        for added in ["recorded_at", "checkpoint", "event_id"] {
+            assert!(record.remove(added).is_some_and(|value| value.is_string()), "{added}");
+        }
+    }
+    records
+}
+
+/// The real streams: the full files where they are, else the samples of this repository, and it says so.
+pub fn real_streams() -> [String; 2] {
+    ["streams_awesome_alerts.jsonl", "streams_openshift_runbooks.jsonl"].map(|name| {
+        let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let full = here.join("../../../shared/data").join(name);
+        fs::read_to_string(&full).unwrap_or_else(|_| {
+            eprintln!("NOT THE FULL DATA: ../shared/data/{name} is absent, its first 40 lines are used instead");
+            fs::read_to_string(here.join("tests/data").join(name)).unwrap()
+        })
+    })
+}
+
+/// A line of import: version `version` of the stream number `stream`, with `more` members.
+pub fn line(stream: u32, version: i64, more: &str) -> String {
+    let mut line = String::new();
+    write!(
+        line,
+        r#"{{"aggregate_type":"Order","aggregate_id":"00000000-0000-4000-8000-{stream:012}","aggregate_version":{version},"event_type":"Changed","event_version":1,"event_data":{{"n":{version}}}{more}}}"#
+    )
+    .unwrap();
+    line
+}

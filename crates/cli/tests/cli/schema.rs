@@ -1,0 +1,82 @@
+//! Schemas by command, and what the doctor finds.
+
+use crate::common::{Home, line};
+
+fn by_command() -> Home {
+    Home::new()
+        .with("CHANGEOVER_BACKENDS__LOCAL__MIGRATE_ON_START", "false")
+        .with("CHANGEOVER_BACKENDS__LOCAL__KIND", "sqlite")
+        .with("CHANGEOVER_BACKENDS__LOCAL__PATH", "app.db")
+        .with("CHANGEOVER_PERSISTENCE__DEFAULT", "local")
+}
+
+// S2-MIG-003, S2-MIG-005: up, again, status, down; a schema that is missing is status 3 and says what to do.
+#[test]
+fn migrations_go_up_and_down_by_command() {
+    let home = by_command();
+    let early = home.run(&["events", "export"]);
+    assert_eq!(early.status, 3, "{early:?}");
+    assert!(early.err.contains("schema_mismatch") && early.err.contains("changeover migrate up"), "{}", early.err);
+
+    let before = home.ok(&["migrate", "status", "--format", "json"]).objects();
+    assert!(!before.is_empty() && before.iter().all(|migration| migration["applied_at"].is_null()), "{before:?}");
+    let up = home.ok(&["migrate", "up", "--format", "json"]);
+    assert_eq!(up.objects().len(), before.len());
+    let again = home.ok(&["migrate", "up", "--format", "json"]);
+    assert_eq!(again.out, "");
+    assert!(again.err.contains("events on local: up to date"), "{}", again.err);
+    let after = home.ok(&["migrate", "status", "--format", "json"]).objects();
+    assert!(after.iter().all(|migration| migration["applied_at"].is_string() && migration["problem"].is_null()));
+
+    home.write("e.jsonl", line(1, 1, ""));
+    home.ok(&["events", "import", "e.jsonl"]);
+    let refused = home.run(&["migrate", "down"]);
+    assert_eq!((refused.status, refused.out.as_str()), (3, ""), "records would go: {refused:?}");
+    assert_eq!(home.export().len(), 1, "nothing was taken back");
+    let down = home.ok(&["migrate", "down", "--accept-data-loss", "--format", "json"]);
+    assert_eq!(down.objects().len(), 1);
+    assert_eq!(home.run(&["events", "export"]).status, 3);
+}
+
+#[test]
+fn down_works_on_one_schema_at_a_time() {
+    let home = by_command().with("CHANGEOVER_PERSISTENCE__ORDERS", "local");
+    home.ok(&["migrate", "up"]);
+    let ran = home.run(&["migrate", "down"]);
+    assert_eq!((ran.status, ran.out.as_str()), (2, ""));
+    assert!(ran.err.contains("events on local, orders on local"), "{}", ran.err);
+    home.ok(&["migrate", "down", "--module", "orders"]);
+    assert_eq!(home.ok(&["events", "export"]).out, "", "the other schema stays");
+}
+
+#[test]
+fn an_unknown_backend_is_wrong_settings() {
+    let ran = by_command().run(&["migrate", "up", "--backend", "main"]);
+    assert_eq!(ran.status, 2);
+    assert!(ran.err.contains("configured are local"), "{}", ran.err);
+}
+
+#[test]
+fn the_doctor_finds_a_missing_schema_and_does_not_apply_it() {
+    let home = by_command();
+    let ill = home.run(&["doctor"]);
+    assert_eq!(ill.status, 3, "{ill:?}");
+    assert!(ill.out.contains("BAD  module events: ready: schema_mismatch"), "{}", ill.out);
+    let applied = home.ok(&["migrate", "status", "--format", "json"]).objects();
+    assert!(applied.iter().all(|migration| migration["applied_at"].is_null()));
+
+    home.ok(&["migrate", "up"]);
+    let well = home.ok(&["doctor", "--format", "json"]);
+    assert!(well.objects().iter().all(|finding| finding["ok"] == true), "{}", well.out);
+}
+
+// X-EDGE-084: a file that is no database.
+#[test]
+fn a_file_that_is_no_database_is_told() {
+    let home = by_command();
+    home.write("app.db", "this is no database, and it is long enough to be taken for one".repeat(20));
+    let ran = home.run(&["doctor"]);
+    assert!([3, 4].contains(&ran.status), "{ran:?}");
+    assert!(ran.out.contains("BAD  backend local"), "{}", ran.out);
+    assert_ne!(home.run(&["events", "export"]).status, 0);
+}
