@@ -8,7 +8,9 @@ use diesel::QueryResult;
 use diesel::pg::Pg;
 use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
 use diesel::sql_types::{Array, BigInt, Integer, Jsonb, Nullable, Text, Timestamptz, Uuid as SqlUuid};
-use diesel_async::{AnsiTransactionManager, AsyncPgConnection, RunQueryDsl, TransactionManager};
+use diesel_async::{
+    AnsiTransactionManager, AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection, TransactionManager,
+};
 
 use crate::classify::diesel_error;
 use crate::events::{Arrays, Log, Outcome, answers, check};
@@ -27,6 +29,8 @@ pub struct Transaction {
 
 impl Transaction {
     pub(crate) async fn begin(pools: &Pools, log: Arc<Log>) -> Result<Self> {
+        // Before a connection is held: transactions that all wait for one more would wait for each other.
+        log.id().await?;
         let mut conn = pools.get_diesel().await?;
         <AnsiTransactionManager as TransactionManager<AsyncPgConnection>>::begin_transaction(&mut *conn)
             .await
@@ -84,8 +88,22 @@ impl Transaction {
         }
     }
 
-    /// Commits. An error says whether it may have happened.
+    /// Commits. An error says whether it may have happened. A statement that failed before makes it fail, also if the
+    /// caller threw its error away.
     pub async fn commit(mut self) -> Result<()> {
+        if !self.appended {
+            // COMMIT of a failed transaction takes everything back and calls that a success; any other statement fails.
+            self.conn.batch_execute("SELECT 1").await.map_err(|error| {
+                let message = "an earlier statement of the transaction failed, so nothing is committed; end the \
+                               transaction with its error";
+                match diesel_error(&error) {
+                    lost if lost.kind() == ErrorKind::Unavailable => lost,
+                    _ => Error::new(ErrorKind::Invalid, message),
+                }
+                .during("commit")
+                .applied(Applied::No)
+            })?;
+        }
         AnsiTransactionManager::commit_transaction(&mut *self.conn).await.map_err(|error| {
             let made = diesel_error(&error).during("commit");
             // An answer of the database is a refusal; no answer says nothing.

@@ -19,6 +19,7 @@ mod connect;
 mod database;
 mod events;
 mod migrate;
+mod schema;
 mod settings;
 mod sql;
 mod transaction;

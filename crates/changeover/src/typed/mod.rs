@@ -4,6 +4,8 @@
 //! decision is a closure that returns events.
 
 mod codec;
+#[cfg(test)]
+mod tests;
 mod variants;
 
 use std::fmt;
