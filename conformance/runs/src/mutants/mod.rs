@@ -35,7 +35,7 @@ pub async fn mutants(parallel: usize) -> Vec<Mutant> {
 }
 
 async fn killers(subject: Subject) -> Mutant {
-    let killed_by = match run(subject, 8).await {
+    let killed_by = match run(subject, 4).await {
         Column::Ran(results) => {
             let failed = results.into_iter().filter(|case| case.result != Outcome::Passed);
             failed.map(|case| case.id).collect()
