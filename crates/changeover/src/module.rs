@@ -38,10 +38,11 @@ impl Module {
         &self.home.backend
     }
 
-    /// The name of the backend that owns it, asked of the stores at the first use; and that backend.
+    /// The name of the backend that owns it as the stores record it, and that backend; where nothing is recorded, as
+    /// before a first migration, the one that the settings give it.
     pub async fn owner(&self) -> Result<(String, Arc<dyn OpenBackend>)> {
         let owner = self.home.owner(&self.shared).await?;
-        Ok((owner.name.clone(), Arc::clone(&owner.backend)))
+        Ok((owner.name, owner.backend))
     }
 
     /// Its event store.
@@ -56,9 +57,9 @@ impl Module {
 
     /// The owner, with the family's schema migrated where its settings say so.
     #[cfg(any(feature = "sqlite", feature = "postgres"))]
-    pub(crate) async fn opened(&self, family: Family) -> Result<(&str, Arc<dyn OpenBackend>)> {
+    pub(crate) async fn opened(&self, family: Family) -> Result<(String, Arc<dyn OpenBackend>)> {
         let owner = self.home.migrated(&self.shared, family).await?;
-        Ok((&owner.name, Arc::clone(&owner.backend)))
+        Ok((owner.name, owner.backend))
     }
 
     /// Whether both are the same module of the same tenant, on the same backends.
@@ -144,10 +145,12 @@ impl fmt::Debug for Events {
 pub(crate) struct Home {
     pub(crate) scope: ModuleScope,
     backend: String,
+    /// Kept once it is recorded in a store.
     owner: OnceCell<Owner>,
     events_migrated: OnceCell<()>,
 }
 
+#[derive(Clone)]
 struct Owner {
     name: String,
     backend: Arc<dyn OpenBackend>,
@@ -158,36 +161,56 @@ impl Home {
         Self { scope, backend, owner: OnceCell::new(), events_migrated: OnceCell::new() }
     }
 
-    async fn owner(&self, shared: &Shared) -> Result<&Owner> {
-        self.owner.get_or_try_init(|| self.find_owner(shared)).await
+    async fn owner(&self, shared: &Shared) -> Result<Owner> {
+        if let Some(owner) = self.owner.get() {
+            return Ok(owner.clone());
+        }
+        let Some(owner) = self.find_owner(shared).await? else {
+            return Ok(Owner { name: self.backend.clone(), backend: shared.backend(&self.backend).await? });
+        };
+        // Who comes second found the same.
+        let _ = self.owner.set(owner.clone());
+        Ok(owner)
     }
 
     /// The owner, with the family's schema migrated where the settings of the backend say so: before the owner is
     /// asked for, since the record of owners is part of the schema.
-    async fn migrated(&self, shared: &Shared, family: Family) -> Result<&Owner> {
+    async fn migrated(&self, shared: &Shared, family: Family) -> Result<Owner> {
         let migrate = || async {
             migrate(shared, &self.backend, &self.scope, family).await?;
             let owner = self.owner(shared).await?;
-            if owner.name == self.backend {
-                return Ok(());
+            if owner.name != self.backend {
+                migrate(shared, &owner.name, &self.scope, family).await?;
             }
-            migrate(shared, &owner.name, &self.scope, family).await
+            if self.owner.initialized() { Ok(()) } else { self.check_schema(&owner, family).await }
         };
         self.events_migrated.get_or_try_init(migrate).await?;
         self.owner(shared).await
     }
 
-    /// The stores say who owns a module; the settings are a hint.
-    async fn find_owner(&self, shared: &Shared) -> Result<Owner> {
+    /// A database without the schema has no record of owners: nothing of it may be kept, or the module would stay
+    /// unclaimed after somebody migrated.
+    async fn check_schema(&self, owner: &Owner, family: Family) -> Result<()> {
+        let Ok(migrations) = owner.backend.migrations(&self.scope, family) else { return Ok(()) };
+        if migrations.status().await?.iter().all(|migration| migration.applied_at.is_some()) {
+            return Ok(());
+        }
+        let message = format!(
+            "the schema of module {} is not there or not up to date; run `changeover migrate up`",
+            self.scope.module
+        );
+        Err(Error::new(ErrorKind::SchemaMismatch, message).with("backend", &owner.name))
+    }
+
+    /// The stores say who owns a module; the settings are a hint. `None` if nothing is recorded.
+    async fn find_owner(&self, shared: &Shared) -> Result<Option<Owner>> {
         let configured = shared.backend(&self.backend).await?;
         let place =
             |error: Error| error.with("module", self.scope.module.as_str()).with("backend", &self.backend);
         let recorded = configured.owner(&self.scope).await.map_err(place)?;
-        let Some(name) = recorded else {
-            return Ok(Owner { name: self.backend.clone(), backend: configured });
-        };
+        let Some(name) = recorded else { return Ok(None) };
         if name == configured.kind() {
-            return Ok(Owner { name: self.backend.clone(), backend: configured });
+            return Ok(Some(Owner { name: self.backend.clone(), backend: configured }));
         }
         if name != NOBODY {
             return self.follow(shared, &name).await;
@@ -202,7 +225,7 @@ impl Home {
             }
         }
         if configured.claim(&self.scope).await.map_err(place)? {
-            return Ok(Owner { name: self.backend.clone(), backend: configured });
+            return Ok(Some(Owner { name: self.backend.clone(), backend: configured }));
         }
         // Somebody was faster, or the tables hold rows that nobody owns.
         match configured.owner(&self.scope).await.map_err(place)? {
@@ -211,12 +234,12 @@ impl Home {
                 "nobody owns the module, and its tables hold rows already; see `changeover doctor`",
             ))),
             Some(owner) if owner != configured.kind() => self.follow(shared, &owner).await,
-            _ => Ok(Owner { name: self.backend.clone(), backend: configured }),
+            _ => Ok(Some(Owner { name: self.backend.clone(), backend: configured })),
         }
     }
 
     /// Goes to the one configured backend of the recorded kind.
-    async fn follow(&self, shared: &Shared, kind: &str) -> Result<Owner> {
+    async fn follow(&self, shared: &Shared, kind: &str) -> Result<Option<Owner>> {
         let module = &self.scope.module;
         let mut candidates = shared.plan.backends.iter().filter(|(_, plan)| plan.kind == kind);
         let (Some((name, _)), None) = (candidates.next(), candidates.next()) else {
@@ -233,7 +256,7 @@ impl Home {
             owner = name,
             "the stores record another owner than the settings name, and are followed; correct persistence.{module}"
         );
-        Ok(Owner { name: name.clone(), backend: shared.backend(name).await? })
+        Ok(Some(Owner { name: name.clone(), backend: shared.backend(name).await? }))
     }
 }
 

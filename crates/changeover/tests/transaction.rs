@@ -1,5 +1,7 @@
 //! A user's own tables and a module's events together (E81), on both SQL databases by the same code.
 
+#![allow(clippy::unwrap_used, reason = "a failure here fails the test")]
+
 mod common;
 
 use std::time::Duration;

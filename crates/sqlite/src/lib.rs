@@ -19,6 +19,7 @@ mod connect;
 mod database;
 mod events;
 mod migrate;
+mod owner;
 mod schema;
 mod settings;
 mod sql;
@@ -153,8 +154,12 @@ impl OpenBackend for OpenSqlite {
         Ok(Arc::new(SqliteMigrations { database: Arc::clone(&self.database), schema }))
     }
 
-    async fn owner(&self, _scope: &ModuleScope) -> Result<Option<String>> {
-        Ok(None)
+    /// A file keeps no record of owners before a cutover: it owns what it holds.
+    async fn owner(&self, scope: &ModuleScope) -> Result<Option<String>> {
+        let scope = scope.clone();
+        let held = self.database.read(move |conn| owner::holds_rows(conn, &scope)).await;
+        let held = held.map_err(|error| self.place(error, "backend.owner"))?;
+        Ok(held.then(|| self.kind().to_owned()))
     }
 
     async fn claim(&self, _scope: &ModuleScope) -> Result<bool> {

@@ -103,18 +103,14 @@ pub(super) fn template(registry: &Registry) -> String {
 }
 
 fn sentence(key: &SettingKey) -> String {
-    let mut doc = format!("{} Allowed is {}", key.doc, key.value);
-    if key.required {
-        doc.push_str("; required");
-    }
-    doc.push('.');
-    doc
+    let required = if key.required { "required; " } else { "" };
+    format!("{} ({required}{})", key.doc, key.value)
 }
 
 fn line(key: &SettingKey, mark: &str, built_in: Option<&str>) -> String {
     match (built_in.or(key.default), key.value) {
         (Some(value), ValueKind::Bool | ValueKind::Integer { .. }) => format!("{mark}{} = {value}", key.key),
         (Some(value), _) => format!("{mark}{} = {value:?}", key.key),
-        (None, _) => format!("# {} =", key.key),
+        (None, _) => format!("# {} = \"\"", key.key),
     }
 }

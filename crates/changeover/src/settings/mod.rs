@@ -18,7 +18,8 @@ mod effective;
 #[cfg(feature = "settings")]
 mod layers;
 mod plan;
-#[cfg(all(test, feature = "settings"))]
+#[cfg(test)]
+#[cfg(feature = "settings")]
 mod tests;
 
 use std::collections::BTreeMap;
@@ -146,6 +147,7 @@ struct Given {
 
 /// A value as it was written, so that a number where text belongs can be told apart from text.
 #[derive(Clone)]
+#[cfg_attr(not(feature = "settings"), expect(dead_code, reason = "a program gives text only"))]
 enum Value {
     Text(String),
     Number(String),

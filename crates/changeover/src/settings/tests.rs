@@ -85,8 +85,8 @@ fn every_mistake_is_told_at_once_with_its_place() {
         [backends.none]
         path = "x"
     "#;
-    let found = mistakes(toml, &[]);
-    let expected = [
+    let mut found = mistakes(toml, &[]);
+    let mut expected = [
         "/changeover.toml: Persistence: unknown key \"Persistence\"; allowed are profile, tenant, persistence, \
          backends; did you mean persistence? Case counts",
         "/changeover.toml: profile: found \"prod\", allowed is one of development, production",
@@ -111,10 +111,9 @@ fn every_mistake_is_told_at_once_with_its_place() {
         "/changeover.toml: persistence.events.namespce: a module has no key \"namespce\"; allowed are backend, \
          namespace",
     ];
-    let (mut found, mut expected) = (found, expected.to_vec());
     found.sort();
-    expected.sort();
-    assert_eq!(found, expected.to_vec());
+    expected.sort_unstable();
+    assert_eq!(found, expected);
 }
 
 // X-EDGE-093: environment over file; empty text is no value; never printed.

@@ -3,6 +3,14 @@
 mod connection;
 mod error;
 mod query;
+#[cfg_attr(
+    not(all(feature = "sqlite", feature = "postgres")),
+    allow(
+        clippy::unnecessary_wraps,
+        clippy::unused_async,
+        reason = "with one backend there is nothing to choose"
+    )
+)]
 #[expect(missing_docs, reason = "diesel's derive makes public items without any")]
 mod sides;
 
@@ -32,6 +40,50 @@ impl Module {
     /// future take everything back. `Unsupported` where there is no database; `Config` on a current-thread runtime.
     ///
     /// On SQLite other writers of the file wait for the transaction, so do nothing slow in it.
+    ///
+    /// ```no_run
+    /// use changeover::{Result, RunQueryDsl, StreamEvent, Uuid};
+    /// use diesel::prelude::*;
+    /// # use serde::{Deserialize, Serialize};
+    ///
+    /// diesel::table! {
+    ///     shipments (id) {
+    ///         id -> Text,
+    ///         parcels -> Integer,
+    ///     }
+    /// }
+    ///
+    /// #[derive(Insertable)]
+    /// #[diesel(table_name = shipments)]
+    /// struct Shipment {
+    ///     id: String,
+    ///     parcels: i32,
+    /// }
+    /// # #[derive(Serialize, Deserialize)]
+    /// # enum OrderEvent { Shipped }
+    /// # impl StreamEvent for OrderEvent { const AGGREGATE_TYPE: &'static str = "Order"; }
+    /// # #[derive(Default)]
+    /// # struct Order;
+    /// # impl Order {
+    /// #     fn apply(&mut self, _event: OrderEvent) {}
+    /// #     fn ship(&self) -> Result<OrderEvent> { Ok(OrderEvent::Shipped) }
+    /// # }
+    ///
+    /// # async fn example(id: Uuid) -> Result<()> {
+    /// let db = changeover::connect().await?;
+    /// let orders = db.events("orders")?.typed::<OrderEvent>();
+    /// let order = orders.load(id, Order::apply).await?;
+    /// let shipped = order.ship()?;
+    /// let row = Shipment { id: id.to_string(), parcels: 2 };
+    ///
+    /// db.module("orders")?.transaction(async |tx| {
+    ///     diesel::insert_into(shipments::table).values(&row).execute(tx.conn()).await?;
+    ///     tx.append(&orders, id, order.version, [shipped]);
+    ///     Ok(())
+    /// }).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn transaction<T, F>(&self, work: F) -> Result<T, TxError>
     where
         F: AsyncFnOnce(&mut Tx) -> Result<T, TxError>,

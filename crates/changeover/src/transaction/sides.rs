@@ -10,7 +10,9 @@ use diesel::connection::{
     CacheSize, Instrumentation, LoadConnection, SimpleConnection, TransactionManager,
     TransactionManagerStatus,
 };
-use diesel::internal::derives::multiconnection::{ConnectionSealed, MultiConnectionHelper};
+use diesel::internal::derives::multiconnection::ConnectionSealed;
+#[cfg(feature = "sqlite")]
+use diesel::internal::derives::multiconnection::MultiConnectionHelper;
 use diesel::migration::MigrationConnection;
 use diesel::query_builder::{Query, QueryFragment, QueryId};
 use diesel_async::{AsyncConnection, AsyncConnectionCore, SimpleAsyncConnection};

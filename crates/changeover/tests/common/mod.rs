@@ -1,6 +1,10 @@
 //! The same program on each database: an order, its events, and a table of the user's own.
 
-#![allow(dead_code, reason = "each test program uses a part of it")]
+#![allow(
+    dead_code,
+    clippy::unwrap_used,
+    reason = "each test program uses a part of it; a failure here fails the test"
+)]
 
 use changeover::transaction::Connection;
 use changeover::{Db, Error, PersistenceOptions, Result, RunQueryDsl, StreamEvent, TxError, Uuid};
@@ -97,7 +101,7 @@ pub struct Place {
 }
 
 /// Settings with a backend of each kind, `sqlite` and `postgres`; the caller names the modules.
-pub async fn options(dir: &TempDir, server: Option<&TestDatabase>) -> PersistenceOptions {
+pub fn options(dir: &TempDir, server: Option<&TestDatabase>) -> PersistenceOptions {
     let file = dir.path().join("a.db");
     let options = PersistenceOptions::new()
         .with("backends.sqlite.kind", "sqlite")
@@ -124,21 +128,15 @@ pub async fn place(sql: Sql) -> Place {
         Sql::Sqlite => "sqlite",
         Sql::Postgres => "postgres",
     };
-    let options = options(&dir, server.as_ref()).await.with("persistence.default", word);
+    let options = options(&dir, server.as_ref()).with("persistence.default", word);
     let db = changeover::connect_with(options, changeover::registry()).await.unwrap();
     db.events("orders").unwrap().store().await.unwrap();
-    match &server {
-        Some(server) => {
-            server.execute(&format!("{TABLE}; GRANT ALL ON shipments TO changeover_app")).await.unwrap();
-        }
-        None => {
-            let module = db.module("orders").unwrap();
-            let make = module.transaction(async |tx| {
-                tx.conn().batch_execute(TABLE).await?;
-                Ok(())
-            });
-            make.await.unwrap();
-        }
+    if let Some(server) = &server {
+        server.execute(&format!("{TABLE}; GRANT ALL ON shipments TO changeover_app")).await.unwrap();
+    } else {
+        let module = db.module("orders").unwrap();
+        let make = module.transaction(async |tx| Ok(tx.conn().batch_execute(TABLE).await?));
+        make.await.unwrap();
     }
     Place { db, dir, server }
 }
