@@ -119,7 +119,7 @@ pub async fn late_roll_back_stalls_no_reader(h: &dyn AnyHarness) {
         sleep(Duration::from_millis(40)).await;
     }
     if let Some(held) = held {
-        held.roll_back().await
+        held.roll_back().await;
     } else {
         let refused_batch = Append::one(stream(), Expected::Exists, never);
         refused(store.append(refused_batch).await, ErrorKind::VersionConflict);
