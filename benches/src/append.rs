@@ -14,7 +14,12 @@ const TASKS: [usize; 3] = [1, 8, 32];
 const BATCHES: [usize; 3] = [1, 10, 100];
 
 /// Appends for a round; the latencies of all of them in milliseconds.
-async fn appends(store: &Arc<dyn EventStore>, tasks: usize, batch: usize, plan: Plan) -> Result<(Round, Vec<f64>), AnyError> {
+async fn appends(
+    store: &Arc<dyn EventStore>,
+    tasks: usize,
+    batch: usize,
+    plan: Plan,
+) -> Result<(Round, Vec<f64>), AnyError> {
     let begin = Instant::now();
     let work = (0..tasks).map(|_| {
         let store = Arc::clone(store);
@@ -43,7 +48,12 @@ async fn appends(store: &Arc<dyn EventStore>, tasks: usize, batch: usize, plan: 
     Ok((Round { figure, errors }, latencies))
 }
 
-async fn rate(store: &Arc<dyn EventStore>, tasks: usize, batch: usize, plan: Plan) -> Result<Round, AnyError> {
+async fn rate(
+    store: &Arc<dyn EventStore>,
+    tasks: usize,
+    batch: usize,
+    plan: Plan,
+) -> Result<Round, AnyError> {
     Ok(appends(store, tasks, batch, plan).await?.0)
 }
 
@@ -112,9 +122,13 @@ pub async fn sqlite(plan: Plan) -> Result<(), AnyError> {
     println!("SQLite {}, synchronous=FULL", raw_sqlite::version(&file)?);
 
     println!("append, events/s, beside diesel on a bare connection, one transaction an append");
-    for (tasks, batch, goal) in
-        [(1, 1, Goal::AtLeast(0.8)), (1, 10, Goal::None), (1, 100, Goal::AtLeast(0.9)), (8, 1, Goal::None), (32, 1, Goal::AtLeast(5.0))]
-    {
+    for (tasks, batch, goal) in [
+        (1, 1, Goal::AtLeast(0.8)),
+        (1, 10, Goal::None),
+        (1, 100, Goal::AtLeast(0.9)),
+        (8, 1, Goal::None),
+        (32, 1, Goal::AtLeast(5.0)),
+    ] {
         for (store, how) in [(&shared.store, "shared commits"), (&direct.store, "without shared commits")] {
             let goal = if how == "shared commits" { goal } else { Goal::None };
             let raw = || {

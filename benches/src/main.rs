@@ -14,7 +14,9 @@ use clap::{Parser, ValueEnum};
 
 /// Measures Changeover beside the raw database.
 #[derive(Parser)]
-#[command(after_help = "Examples:\n  bench\n  bench append-postgres --seconds 3 --rounds 7\n  bench read --events 1000000")]
+#[command(
+    after_help = "Examples:\n  bench\n  bench append-postgres --seconds 3 --rounds 7\n  bench read --events 1000000"
+)]
 struct Arguments {
     /// What to measure; everything if nothing is named.
     parts: Vec<Part>,

@@ -72,8 +72,12 @@ where
     }
     let (raws, own, ratios) = (Spread::of(raws), Spread::of(own), Spread::of(ratios));
     let verdict = match goal {
-        Goal::AtLeast(goal) => format!("goal >= {goal}: {}", if ratios.median >= goal { "met" } else { "missed" }),
-        Goal::AtMost(goal) => format!("goal <= {goal}: {}", if ratios.median <= goal { "met" } else { "missed" }),
+        Goal::AtLeast(goal) => {
+            format!("goal >= {goal}: {}", if ratios.median >= goal { "met" } else { "missed" })
+        }
+        Goal::AtMost(goal) => {
+            format!("goal <= {goal}: {}", if ratios.median <= goal { "met" } else { "missed" })
+        }
         Goal::None => "no goal".to_owned(),
     };
     println!(
@@ -113,7 +117,12 @@ impl Spread {
 /// The value below which this share of the figures lies.
 pub fn percentile(figures: &mut [f64], share: f64) -> f64 {
     figures.sort_by(f64::total_cmp);
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss, reason = "an index")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        clippy::cast_precision_loss,
+        reason = "an index"
+    )]
     let index = ((figures.len() as f64 - 1.0) * share).round() as usize;
     figures.get(index).copied().unwrap_or(f64::NAN)
 }

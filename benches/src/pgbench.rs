@@ -100,14 +100,31 @@ pub struct Found {
 }
 
 /// Runs a script with so many clients.
-pub async fn run(database: &TestDatabase, script: &str, clients: usize, plan: Plan, log: bool) -> Result<Found, AnyError> {
+pub async fn run(
+    database: &TestDatabase,
+    script: &str,
+    clients: usize,
+    plan: Plan,
+    log: bool,
+) -> Result<Found, AnyError> {
     let folder = tempfile::tempdir()?;
     let mut file = tempfile::NamedTempFile::new()?;
     writeln!(file, "{script}")?;
     let seconds = plan.seconds.ceil().max(1.0);
     let mut command = tokio::process::Command::new("pgbench");
     command
-        .args(["-n", "-M", "prepared", "-j", "2", "-c", &clients.to_string(), "-T", &seconds.to_string(), "-f"])
+        .args([
+            "-n",
+            "-M",
+            "prepared",
+            "-j",
+            "2",
+            "-c",
+            &clients.to_string(),
+            "-T",
+            &seconds.to_string(),
+            "-f",
+        ])
         .arg(file.path())
         .current_dir(folder.path())
         .stdin(Stdio::null());
@@ -119,13 +136,15 @@ pub async fn run(database: &TestDatabase, script: &str, clients: usize, plan: Pl
     })?;
     let text = String::from_utf8_lossy(&output.stdout);
     let tps = text.lines().find_map(|line| line.strip_prefix("tps = ")?.split(' ').next()?.parse().ok());
-    let tps = tps.filter(|_| output.status.success()).ok_or_else(|| {
-        format!("pgbench failed: {text}{}", String::from_utf8_lossy(&output.stderr))
-    })?;
+    let tps = tps
+        .filter(|_| output.status.success())
+        .ok_or_else(|| format!("pgbench failed: {text}{}", String::from_utf8_lossy(&output.stderr)))?;
     let mut latencies = Vec::new();
     for entry in std::fs::read_dir(folder.path())? {
         let text = std::fs::read_to_string(entry?.path())?;
-        latencies.extend(text.lines().filter_map(|line| Some(line.split(' ').nth(2)?.parse::<f64>().ok()? / 1_000.0)));
+        latencies.extend(
+            text.lines().filter_map(|line| Some(line.split(' ').nth(2)?.parse::<f64>().ok()? / 1_000.0)),
+        );
     }
     Ok(Found { tps, latencies })
 }

@@ -51,7 +51,9 @@ fn open(file: &Path) -> Result<SqliteConnection, AnyError> {
 
 /// The version of the library.
 pub fn version(file: &Path) -> Result<String, AnyError> {
-    Ok(diesel::sql_query("SELECT sqlite_version() AS version").get_result::<Version>(&mut open(file)?)?.version)
+    Ok(diesel::sql_query("SELECT sqlite_version() AS version")
+        .get_result::<Version>(&mut open(file)?)?
+        .version)
 }
 
 /// Appends for a round, each `batch` events to a new stream.

@@ -27,9 +27,10 @@ pub async fn all(plan: Plan, count: usize) -> Result<(), AnyError> {
         let stream = StreamId::new("Order", Uuid::now_v7())?;
         store.append(Append::one(stream.clone(), Expected::NoStream, events(length)?)).await?;
         let id: String = client
-            .query_one("SELECT stream_id::text FROM event_store.event_stream WHERE aggregate_id::text = $1", &[
-                &stream.aggregate_id.to_string(),
-            ])
+            .query_one(
+                "SELECT stream_id::text FROM event_store.event_stream WHERE aggregate_id::text = $1",
+                &[&stream.aggregate_id.to_string()],
+            )
             .await?
             .get(0);
         let sql = format!(
@@ -56,11 +57,15 @@ pub async fn all(plan: Plan, count: usize) -> Result<(), AnyError> {
         sqlite.store.append(Append::one(stream.clone(), Expected::Any, events(1_000)?)).await?;
     }
     let raw = || copy_out(&client);
-    point(plan, "  SQLite (raw: PostgreSQL's COPY)", "ev/s", Goal::None, raw, || read_log(&sqlite.store)).await
+    point(plan, "  SQLite (raw: PostgreSQL's COPY)", "ev/s", Goal::None, raw, || read_log(&sqlite.store))
+        .await
 }
 
 /// The median time of an operation repeated for a round.
-async fn timed(plan: Plan, mut operation: impl AsyncFnMut() -> Result<usize, AnyError>) -> Result<Round, AnyError> {
+async fn timed(
+    plan: Plan,
+    mut operation: impl AsyncFnMut() -> Result<usize, AnyError>,
+) -> Result<Round, AnyError> {
     let begin = Instant::now();
     let mut latencies = Vec::new();
     while begin.elapsed() < plan.round() {
@@ -79,7 +84,8 @@ async fn load(store: &Arc<dyn EventStore>, stream: &StreamId) -> Result<usize, A
 async fn copy_out(client: &Client) -> Result<Round, AnyError> {
     let begin = Instant::now();
     let sql = "COPY (SELECT * FROM event_store.domain_event ORDER BY tenant_id, position) TO STDOUT (FORMAT binary)";
-    let bytes: usize = client.copy_out(sql).await?.try_fold(0, |sum, part| async move { Ok(sum + part.len()) }).await?;
+    let bytes: usize =
+        client.copy_out(sql).await?.try_fold(0, |sum, part| async move { Ok(sum + part.len()) }).await?;
     let seconds = begin.elapsed().as_secs_f64();
     let count: i64 = client.query_one("SELECT count(*) FROM event_store.domain_event", &[]).await?.get(0);
     if bytes == 0 {

@@ -180,6 +180,10 @@ macro_rules! event_store_cases {
                 holes_are_no_events,
                 unrelated_transaction_hides_nothing,
             }
+            immutability {
+                stored_events_cannot_be_changed,
+                broken_value_is_corrupt_and_named,
+            }
             tenants {
                 same_stream_in_two_tenants_is_two_streams,
                 same_event_id_in_two_tenants_is_accepted,

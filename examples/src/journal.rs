@@ -12,12 +12,13 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
 use async_trait::async_trait;
 use changeover::events::{
-    AllPage, Append, Appended, Expected, Head, HeadOf, NewEvent, ReadAll, ReadStream, Readiness, SchemaVersion,
-    StreamAppend, StreamId, StreamPage, Subscribe, Track,
+    AllPage, Append, Appended, Expected, Head, HeadOf, NewEvent, ReadAll, ReadStream, Readiness,
+    SchemaVersion, StreamAppend, StreamId, StreamPage, Subscribe, Track,
 };
 use changeover::{
-    Applied, Backend as _, BackendSettings, Capabilities, Checkpoint, ConsumerName, Error, ErrorKind, EventStore,
-    EventType, Json, LogId, ModuleName, ModuleScope, Result, Subscription, Support, TenantId, Timestamp, Uuid,
+    Applied, Backend as _, BackendSettings, Capabilities, Checkpoint, ConsumerName, Error, ErrorKind,
+    EventStore, EventType, Json, LogId, ModuleName, ModuleScope, Result, Subscription, Support, TenantId,
+    Timestamp, Uuid,
 };
 use changeover_memory::Memory;
 use serde::{Deserialize, Serialize};
@@ -133,7 +134,9 @@ impl Line {
         let streams = request.streams.iter();
         Self {
             recorded_at,
-            streams: streams.map(|part| (part.stream.clone(), part.events.iter().map(entry).collect())).collect(),
+            streams: streams
+                .map(|part| (part.stream.clone(), part.events.iter().map(entry).collect()))
+                .collect(),
             track: request.track.clone().map(|track| (track.consumer, track.checkpoint)),
         }
     }
@@ -176,8 +179,9 @@ fn write(file: &mut File, line: &impl Serialize) -> Result<()> {
 }
 
 fn read<'a, T: Deserialize<'a>>(line: &'a str, number: usize) -> Result<T> {
-    serde_json::from_str(line)
-        .map_err(|_| Error::corrupt("journal", format!("line {number}"), "line", "it is not a line of a journal"))
+    serde_json::from_str(line).map_err(|_| {
+        Error::corrupt("journal", format!("line {number}"), "line", "it is not a line of a journal")
+    })
 }
 
 fn io(error: std::io::Error) -> Error {
@@ -192,7 +196,9 @@ struct Client {
 impl Client {
     fn served(&self, operation: &'static str) -> Result<&dyn EventStore> {
         if self.closed.load(Ordering::SeqCst) {
-            return Err(Error::new(ErrorKind::Unavailable, "the store was closed; open it again").during(operation));
+            return Err(
+                Error::new(ErrorKind::Unavailable, "the store was closed; open it again").during(operation)
+            );
         }
         Ok(&*self.journal.served)
     }

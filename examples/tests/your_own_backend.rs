@@ -69,9 +69,19 @@ async fn a_torn_last_line_is_cut_and_the_journal_goes_on() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("journal.jsonl");
     let (stream, event) = order();
-    Journal::open(&path).await.unwrap().client()
-        .append(Append::one(stream.clone(), Expected::NoStream, vec![event])).await.unwrap();
-    std::fs::OpenOptions::new().append(true).open(&path).unwrap().write_all(b"{\"recorded_at\":\"2026").unwrap();
+    Journal::open(&path)
+        .await
+        .unwrap()
+        .client()
+        .append(Append::one(stream.clone(), Expected::NoStream, vec![event]))
+        .await
+        .unwrap();
+    std::fs::OpenOptions::new()
+        .append(true)
+        .open(&path)
+        .unwrap()
+        .write_all(b"{\"recorded_at\":\"2026")
+        .unwrap();
 
     let store = Journal::open(&path).await.unwrap().client();
     assert_eq!(everything(&store).await.len(), 1);

@@ -4,13 +4,23 @@
 
 mod memory;
 mod mutants;
+mod postgres;
+mod sqlite;
 
 use changeover_conformance::Subject;
 
 pub use memory::MemoryHarness;
 pub use mutants::mutants;
+pub use postgres::{PostgresDirect, PostgresShared};
+pub use sqlite::{SqliteAdopted, SqliteNative};
 
 /// Every set-up of ours: the columns of the matrix.
 pub fn subjects() -> Vec<Subject> {
-    vec![Subject::of::<MemoryHarness>()]
+    vec![
+        Subject::of::<MemoryHarness>(),
+        Subject::of::<SqliteNative>(),
+        Subject::of::<SqliteAdopted>(),
+        Subject::of::<PostgresShared>(),
+        Subject::of::<PostgresDirect>(),
+    ]
 }

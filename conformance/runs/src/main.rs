@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use std::thread::available_parallelism;
 
 use changeover_conformance::{Report, Subject, run};
-use changeover_conformance_runs::subjects;
+use changeover_conformance_runs::{mutants, subjects};
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -26,6 +26,11 @@ async fn main() -> ExitCode {
     for subject in subjects.into_iter().filter(chosen) {
         eprintln!("{} ...", subject.name);
         report.columns.push((subject.name.to_owned(), run(subject, parallel).await));
+    }
+    // Mutants are made of the reference backend: they are tried with it.
+    if report.columns.iter().any(|(name, _)| name == "memory") {
+        eprintln!("mutants ...");
+        report.mutants = mutants(parallel).await;
     }
     print!("{}", report.summary());
     let folder = folder();

@@ -6,10 +6,7 @@ use changeover_conformance_runs::mutants;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_mutant_is_killed_by_its_cases_and_no_others() {
-    // Cases fail here on purpose, hundreds of times: their messages would bury the answer.
-    std::panic::set_hook(Box::new(|_| {}));
-    let found = mutants(8).await;
-    drop(std::panic::take_hook());
+    let found = mutants(4).await;
     assert!(found.len() >= 20, "{} mutants are too few", found.len());
     let mut wrong = String::new();
     for mutant in found.iter().filter(|mutant| !mutant.killed()) {

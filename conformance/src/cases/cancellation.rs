@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use changeover_core::events::{Append, Expected, HeadOf, ReadAll, ReadStream};
+use changeover_core::events::{Append, Expected, HeadOf, ReadAll, ReadStream, Version};
 use changeover_core::{Applied, ErrorKind, EventStore, OpenBackend};
 use futures::FutureExt;
 use futures::future::{join_all, join3};
@@ -211,7 +211,7 @@ pub async fn exhausted_pool_refuses_in_time_and_recovers(h: &dyn AnyHarness) {
     }
     let answers = answers.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
     for (request, answer) in requests.iter().zip(answers) {
-        let stored = head(&*store, &request.streams[0].stream).await.version.map(|version| version.get());
+        let stored = head(&*store, &request.streams[0].stream).await.version.map(Version::get);
         match answer {
             Ok(_) => assert_eq!(stored, Some(2)),
             Err(error) => {

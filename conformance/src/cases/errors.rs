@@ -89,13 +89,13 @@ fn too_long() -> [EventFilter; 3] {
 
 /// An error with its causes, in both forms, as somebody might log it.
 fn logged(error: &Error) -> String {
-    let mut text = format!("{error} {error:?}");
+    let mut all = vec![format!("{error} {error:?}")];
     let mut source = error.source();
     while let Some(cause) = source {
-        text.push_str(&format!(" {cause} {cause:?}"));
+        all.push(format!("{cause} {cause:?}"));
         source = cause.source();
     }
-    text
+    all.join(" ")
 }
 
 /// No error shows a URL, a password or a payload. (E124, X11)

@@ -9,7 +9,7 @@ use tokio::task::JoinSet;
 
 use crate::harness::AnyHarness;
 use crate::support::{
-    Must, append, events, head, look, open, or_note, read, refused, stream, version, versions,
+    Must, append, event, events, head, look, open, or_note, read, refused, stream, version, versions,
 };
 
 /// Asserts a conflict that names stream, expected and actual version, and that nothing was stored.
@@ -109,7 +109,7 @@ pub async fn conflict_is_judged_before_a_taken_id(h: &dyn AnyHarness) {
     let stored = events(2);
     append(&*store, &stream, Expected::NoStream, stored.clone()).await;
     let before = look(h, &*store).await;
-    let mut other = events(1);
+    let mut other = vec![event("OrderPlaced", 99)];
     other[0].id = stored[0].id;
     let answer = store.append(Append::one(stream.clone(), Expected::NoStream, other.clone())).await;
     assert_conflict(&refused(answer, ErrorKind::VersionConflict), &stream, Expected::NoStream, Some(2));

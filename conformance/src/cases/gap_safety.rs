@@ -7,7 +7,7 @@ use std::time::Duration;
 use changeover_core::events::{Append, EventFilter, Expected, NewEvent, ReadAll, RecordedEvent};
 use changeover_core::{Checkpoint, ErrorKind, EventStore, Result, Uuid};
 use futures::future::join_all;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, yield_now};
 use tokio::time::{sleep, timeout};
 
 use crate::harness::{AnyHarness, Held};
@@ -75,6 +75,7 @@ pub async fn concurrent_batches_do_not_mix(h: &dyn AnyHarness) {
         if over {
             break assert_eq!(seen.len(), 3 * BATCH);
         }
+        yield_now().await;
     }
     for task in writing {
         finish(task).await;
@@ -220,6 +221,7 @@ pub async fn head_never_goes_backwards(h: &dyn AnyHarness) {
             assert!(head >= last, "{head} after {last}");
             last = head;
         }
+        yield_now().await;
     }
     more.await.must("a writer");
     for task in writing {

@@ -8,6 +8,7 @@ pub mod expected_version;
 pub mod faults;
 pub mod gap_safety;
 pub mod idempotency;
+pub mod immutability;
 pub mod lifecycle;
 pub mod migrations;
 pub mod parity;

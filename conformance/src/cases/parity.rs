@@ -1,6 +1,6 @@
 //! The same answers everywhere: random scripts against a model, scripts through a layer, and where engines differ.
 
-use changeover_core::events::{Append, EventFilter, Expected, NewEvent};
+use changeover_core::events::{Append, EventFilter, Expected, NewEvent, Version};
 use changeover_core::{AggregateType, ErrorKind, EventStore, EventType, Json};
 
 use crate::forward::Forward;
@@ -12,7 +12,7 @@ use crate::support::{
 };
 
 /// Plays a script; where the store differs from the model, panics with the shortest script that still shows it.
-async fn play<'a>(store: &'a dyn EventStore, seed: u64, script: Vec<Op>) -> Player<'a> {
+async fn play(store: &dyn EventStore, seed: u64, script: Vec<Op>) -> Player<'_> {
     let mut player = Player::new(store).await;
     if let Err(why) = player.play(&script).await {
         let (script, why) = shrunk(store, script, why).await;
@@ -78,7 +78,7 @@ pub async fn numbers_agree_after_a_mixed_load(h: &dyn AnyHarness) {
         }
     }
     for (stream, accepted) in streams.iter().zip(accepted) {
-        let version = head(&*store, stream).await.version.map_or(0, |version| version.get());
+        let version = head(&*store, stream).await.version.map_or(0, Version::get);
         assert_eq!(usize::try_from(version), Ok(accepted));
         assert_eq!(read(&*store, stream).await.len(), accepted);
     }

@@ -27,7 +27,7 @@ async fn tracked(store: &dyn EventStore, name: &str) -> Option<Checkpoint> {
 }
 
 /// Progress is recorded with the events it came with, or neither is: the same progress twice, or an earlier one, is
-/// AlreadyExists with what is recorded. (E81)
+/// `AlreadyExists` with what is recorded. (E81)
 pub async fn progress_and_its_events_are_stored_together(h: &dyn AnyHarness) {
     let store = open(h).await;
     append(&*store, &stream(), Expected::NoStream, events(3)).await;

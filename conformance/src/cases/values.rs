@@ -58,7 +58,7 @@ async fn names_are_told_apart(store: &dyn EventStore, names: &[&str]) {
     }
 }
 
-/// Payloads up to the limit are stored whole; above it they are TooLarge and the store is unharmed. (E83, S3-EDGE-005)
+/// Payloads up to the limit are stored whole; above it they are `TooLarge` and the store is unharmed. (E83, S3-EDGE-005)
 pub async fn payload_up_to_the_limit_is_stored_whole(h: &dyn AnyHarness) {
     let store = open(h).await;
     let of_size = |bytes: usize| Json::parse(&format!("\"{}\"", "x".repeat(bytes - 2)));
@@ -75,7 +75,7 @@ pub async fn payload_up_to_the_limit_is_stored_whole(h: &dyn AnyHarness) {
     assert_eq!(look(h, &*store).await, before);
 }
 
-/// An append of as many events as allowed is stored whole; one more is TooLarge and stores nothing. (E84)
+/// An append of as many events as allowed is stored whole; one more is `TooLarge` and stores nothing. (E84)
 pub async fn largest_append_is_stored_whole(h: &dyn AnyHarness) {
     let store = open(h).await;
     let stream = stream();
@@ -106,7 +106,7 @@ pub async fn every_character_survives_in_a_payload(h: &dyn AnyHarness) {
     let text: String = ('\u{1}'..='\u{ff}').chain(edges).collect();
     let of_text = Json::of(&text).must("JSON of text");
     assert_eq!(of_text.to::<String>().must("text of JSON"), text);
-    let escaped: String = (1..=255).map(|code: u32| format!("\\u{code:04X}")).collect();
+    let escaped = (1..=255).map(|code: u32| format!("\\u{code:04X}")).collect::<Vec<_>>().concat();
     payloads_survive(
         &*store,
         &[of_text, json(&format!("\"{escaped}\"")), json(&format!("{{\"{escaped}\":1}}"))],

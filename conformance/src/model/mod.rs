@@ -5,7 +5,7 @@
 mod player;
 mod script;
 
-use changeover_core::events::{Append, NewEvent, StreamAppend, StreamId};
+use changeover_core::events::{Append, NewEvent, StreamAppend, StreamId, Version};
 use changeover_core::{Checkpoint, Detail, Error, ErrorKind, Uuid};
 
 pub(crate) use player::Player;
@@ -54,8 +54,7 @@ impl Model {
         }
         for StreamAppend { stream, expected, .. } in &request.streams {
             let actual = self.version(stream);
-            if !expected.is_met(actual.and_then(|number| changeover_core::events::Version::new(number).ok()))
-            {
+            if !expected.is_met(actual.and_then(|number| Version::new(number).ok())) {
                 return Verdict::Conflict(stream.clone(), actual);
             }
         }
@@ -106,7 +105,7 @@ impl Model {
         match (error.kind(), error.detail()) {
             (ErrorKind::Invalid, _) => Ok(Verdict::Invalid),
             (ErrorKind::VersionConflict, Some(Detail::Conflict { stream, actual, .. })) => {
-                Ok(Verdict::Conflict(stream.clone(), actual.map(|version| version.get())))
+                Ok(Verdict::Conflict(stream.clone(), actual.map(Version::get)))
             }
             (ErrorKind::AlreadyExists, Some(Detail::Exists { id })) => Ok(Verdict::Exists(*id)),
             (ErrorKind::AlreadyExists, Some(Detail::Tracked { recorded })) => checkpoints

@@ -49,7 +49,7 @@ impl<'a> Player<'a> {
 
     /// The log and the progress as text in which nothing depends on the place or the run.
     pub(crate) async fn dump(&self) -> String {
-        let mut out = String::new();
+        let mut lines = Vec::new();
         let (log, _) = read_on(self.store, Some(self.checkpoints[0]), EventFilter::default()).await;
         for event in log {
             let RecordedEvent { stream, version, id, event_type, schema_version, data, metadata, .. } = event;
@@ -65,37 +65,37 @@ impl<'a> Player<'a> {
                 causation_id,
                 correlation_id,
             };
-            out += &self.line(&stream, version.get(), &content);
+            lines.push(self.line(&stream, version.get(), &content));
         }
         for consumer in CONSUMERS {
             let at = self.store.tracked(self.consumer(consumer)).await.must("progress");
             let at = at.and_then(|at| self.checkpoints.iter().position(|known| *known == at));
-            out += &format!("{consumer} {at:?}\n");
+            lines.push(format!("{consumer} {at:?}"));
         }
-        out
+        lines.join("\n")
     }
 
     /// The same text by the model.
     pub(crate) fn model_dump(&self) -> String {
-        let mut out = String::new();
+        let mut lines = Vec::new();
         for Stored { stream, version, event } in &self.model.log {
-            out += &self.line(stream, *version, event);
+            lines.push(self.line(stream, *version, event));
         }
         for consumer in CONSUMERS {
-            out += &format!("{consumer} {:?}\n", self.model.progress(consumer));
+            lines.push(format!("{consumer} {:?}", self.model.progress(consumer)));
         }
-        out
+        lines.join("\n")
     }
 
     fn line(&self, stream: &StreamId, version: i64, event: &NewEvent) -> String {
         let NewEvent { event_type, schema_version, data, metadata, causation_id, correlation_id, .. } = event;
         let stream = (0..STREAMS).find(|number| self.stream(*number) == *stream);
         let (schema, caused) = (schema_version.get(), causation_id.is_some());
-        format!("{stream:?}@{version} {event_type} {schema} {data} {metadata} {caused} {correlation_id:?}\n")
+        format!("{stream:?}@{version} {event_type} {schema} {data} {metadata} {caused} {correlation_id:?}")
     }
 
     fn stream(&self, number: usize) -> StreamId {
-        let category = if number % 2 == 0 { "Order" } else { "order" };
+        let category = if number.is_multiple_of(2) { "Order" } else { "order" };
         let id = Uuid::from_u128(self.run.as_u128().wrapping_add((number / 2) as u128));
         StreamId::new(category, id).must("a stream")
     }
@@ -194,9 +194,9 @@ impl<'a> Player<'a> {
             let data = json(&format!(r#"{{"z":{number}.50,"a":[{number}e3,null,"%"]}}"#));
             let mut event = NewEvent::new(TYPES[event_type], data).must("an event");
             event.metadata = json(&format!(r#"{{"n":{number}}}"#));
-            event.causation_id = (number % 3 == 0).then(Uuid::now_v7);
-            event.correlation_id = (number % 5 == 0).then(|| Uuid::from_u128(number.into()));
-            event.occurred_at = (number % 2 == 0)
+            event.causation_id = (number.is_multiple_of(3)).then(Uuid::now_v7);
+            event.correlation_id = (number.is_multiple_of(5)).then(|| Uuid::from_u128(number.into()));
+            event.occurred_at = (number.is_multiple_of(2))
                 .then(|| Timestamp::from_micros(i64::from(number) * 1_000_003 - 50_000_000).must("a time"));
             event
         };
@@ -219,7 +219,7 @@ impl<'a> Player<'a> {
         request.direction = if *backward { Direction::Backward } else { Direction::Forward };
         (request.first, request.last) =
             (Version::new((*first).into()).ok(), Version::new((*last).into()).ok());
-        request.event_types = event_type.map(|number| vec![self.event_type(number)]);
+        request.event_types = event_type.map(|number| vec![event_type_of(number)]);
         request.limit = limit((*size).into());
         let within = |stored: &Stored| {
             stored.stream == stream
@@ -257,7 +257,7 @@ impl<'a> Player<'a> {
         let filter = EventFilter {
             streams: wanted.clone().map(|stream| vec![stream]),
             aggregate_types: category.then(|| vec![self.stream(0).aggregate_type]),
-            event_types: event_type.map(|number| vec![self.event_type(number)]),
+            event_types: event_type.map(|number| vec![event_type_of(number)]),
         };
         let expected: Vec<_> = (self.model.log.iter().enumerate().skip(start))
             .filter(|(_, stored)| filter.matches(&stored.stream, &stored.event.event_type))
@@ -280,10 +280,6 @@ impl<'a> Player<'a> {
         Ok(format!("{} events of the log", expected.len()))
     }
 
-    fn event_type(&self, number: usize) -> EventType {
-        EventType::new(TYPES[number]).must("an event type")
-    }
-
     /// Whether these are the model's events, numbered by their place in the log.
     fn equal<'m>(
         &self,
@@ -304,6 +300,11 @@ impl<'a> Player<'a> {
     }
 }
 
+fn event_type_of(number: usize) -> EventType {
+    EventType::new(TYPES[number]).must("an event type")
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "takes what a caller has just made")]
 fn same<T: PartialEq + std::fmt::Debug>(found: T, expected: T) -> Result<(), String> {
     if found == expected { Ok(()) } else { Err(format!("found {found:?}, expected {expected:?}")) }
 }

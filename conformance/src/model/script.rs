@@ -54,7 +54,7 @@ pub(crate) enum Pick {
     Altered(usize),
 }
 
-/// Numbers from a seed, the same everywhere (SplitMix64).
+/// Numbers from a seed, the same everywhere (`SplitMix64`).
 struct Dice(u64);
 
 impl Dice {

@@ -38,7 +38,7 @@ Examples:
 /// What every command understands.
 #[derive(Args)]
 pub struct Common {
-    /// The settings file [default: $CHANGEOVER_CONFIG, else ./changeover.toml if it is there]
+    /// The settings file [default: the one that `CHANGEOVER_CONFIG` names, else ./changeover.toml if it is there]
     #[arg(long, global = true, value_name = "FILE", help_heading = "Common options")]
     pub config: Option<PathBuf>,
     /// Whose records: a tenant other than the one in the settings
@@ -99,7 +99,8 @@ Examples:
   CHANGEOVER_DEMO_POSTGRES_URL=postgres://me@localhost/scratch changeover demo";
 
 const DOCTOR_HELP: &str = "\
-Changes nothing. Exit status 2 if the settings are wrong, 4 if a backend cannot be reached, 3 if
+Applies no migration and claims no module; a SQLite file that is missing may be made, as its settings
+say. Exit status 2 if the settings are wrong, 4 if a backend cannot be reached, 3 if
 anything else is not as it should be.
 
 Examples:

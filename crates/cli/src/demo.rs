@@ -172,7 +172,8 @@ async fn on_a_server(out: &mut Out) -> Result<(), Failure> {
     let server = PersistenceOptions::new()
         .with(format!("persistence.{MODULE}"), "server")
         .with("backends.server.kind", "postgres")
-        .with("backends.server.url", url);
+        .with("backends.server.url", url)
+        .with("backends.server.migrate_on_start", "true");
     // Events are never deleted, so each run is a tenant of its own.
     let tenant = TenantId::new(format!("demo-{}", Uuid::now_v7()))?;
     let db = connect_with(server, registry()).await?.for_tenant(tenant);

@@ -52,15 +52,10 @@ async fn module_of(db: &Db, name: &ModuleName, findings: &mut Findings) {
     if matches!(name.as_str(), "audit" | "playbooks") {
         return findings.push(&about, "backend", true, configured);
     }
-    let ready = async { backend.events(module.scope(), db.tenant()).await?.ready().await }.await;
-    match ready {
-        Ok(ready) => findings.push(&about, "ready", true, &listed(configured, &ready.notes)),
-        Err(error) => return findings.failed(&about, "ready", &error),
-    }
     match backend.owner(module.scope()).await {
         Ok(None) => {}
         Ok(Some(owner)) if owner == "none" => {
-            findings.push(&about, "owner", true, "nobody yet; the first start claims it")
+            return findings.push(&about, "owner", true, "nobody yet; the first start claims it");
         }
         Ok(Some(owner)) if owner == backend.kind() => findings.push(&about, "owner", true, &owner),
         Ok(Some(owner)) => {
@@ -69,9 +64,14 @@ async fn module_of(db: &Db, name: &ModuleName, findings: &mut Findings) {
                  persistence.{name}",
                 backend.kind()
             );
-            findings.push(&about, "owner", false, &detail);
+            return findings.push(&about, "owner", false, &detail);
         }
-        Err(error) => findings.failed(&about, "owner", &error),
+        Err(error) => return findings.failed(&about, "owner", &error),
+    }
+    let ready = async { backend.events(module.scope(), db.tenant()).await?.ready().await }.await;
+    match ready {
+        Ok(ready) => findings.push(&about, "ready", true, &listed(configured, &ready.notes)),
+        Err(error) => findings.failed(&about, "ready", &error),
     }
 }
 

@@ -54,7 +54,7 @@ async fn schemas(db: &Db, target: &Target, out: &mut Out) -> Result<Vec<Schema>,
         let family = family(&name);
         match backend.migrations(module.scope(), family) {
             Ok(migrations) => {
-                schemas.push(Schema { backend: backend_name, module: name, family, migrations })
+                schemas.push(Schema { backend: backend_name, module: name, family, migrations });
             }
             Err(error) if error.kind() == ErrorKind::Unsupported => {
                 out.note(&format!("{name} on {backend_name}: {}", error.message()))?;

@@ -20,6 +20,7 @@ mod database;
 mod events;
 mod migrate;
 mod owner;
+mod schema;
 mod settings;
 mod sql;
 mod transaction;

@@ -7,112 +7,14 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use changeover_core::backend::{MigrationStatus, Migrations};
-use changeover_core::{Error, ErrorKind, ModuleScope, Result, Timestamp, Uuid, sha256_hex};
+use changeover_core::{Error, ErrorKind, ModuleScope, Result, Timestamp, Uuid};
 use diesel::SqliteConnection;
 use diesel::connection::SimpleConnection;
 
 use crate::classify::Failure;
 use crate::database::Database;
+use crate::schema::{BASE, EVENTS, LEGACY_COLUMNS, Migration, OWN_RECORDS, prefix_of, render};
 use crate::sql::{self, Bind};
-
-/// One migration: SQL for a module without a namespace.
-pub(crate) struct Migration {
-    id: &'static str,
-    up: &'static str,
-    /// Takes it back; empty for what stays.
-    down: &'static str,
-    /// Whether it makes the tables that an adopted file has.
-    makes_legacy_tables: bool,
-}
-
-/// The record of migrations, in every file.
-const BASE: &[Migration] = &[Migration {
-    id: "base/0001_base",
-    up: include_str!("../migrations/base/0001_base/up.sql"),
-    down: "",
-    makes_legacy_tables: false,
-}];
-
-/// Append-only: never edit or remove one that was released.
-const EVENTS: &[Migration] = &[
-    Migration {
-        id: "events/0001_log",
-        up: include_str!("../migrations/events/0001_log/up.sql"),
-        down: include_str!("../migrations/events/0001_log/down.sql"),
-        makes_legacy_tables: false,
-    },
-    Migration {
-        id: "events/0002_streams_and_events",
-        up: include_str!("../migrations/events/0002_streams_and_events/up.sql"),
-        down: include_str!("../migrations/events/0002_streams_and_events/down.sql"),
-        makes_legacy_tables: true,
-    },
-];
-
-/// What a table's name may begin with in the SQL files; a namespace goes before it.
-const TABLES: &[&str] = &["event_stream", "domain_event", "changeover_log", "changeover_consumer"];
-
-/// The columns that an adopted file must have.
-const LEGACY_COLUMNS: &[(&str, &[&str])] = &[
-    ("event_stream", &["stream_id", "aggregate_type", "aggregate_id", "created_at", "version"]),
-    (
-        "domain_event",
-        &[
-            "event_id",
-            "stream_id",
-            "event_type",
-            "event_version",
-            "aggregate_version",
-            "event_data",
-            "metadata",
-            "occurred_at",
-            "causation_id",
-            "correlation_id",
-        ],
-    ),
-];
-
-impl Migration {
-    fn description(&self) -> &'static str {
-        let first = self.up.lines().next().unwrap_or_default();
-        first.strip_prefix("-- description: ").unwrap_or(first)
-    }
-
-    fn checksum(&self) -> String {
-        sha256_hex(format!("{}\0{}", self.up, self.down).as_bytes())
-    }
-
-    fn is_base(&self) -> bool {
-        self.id.starts_with("base/")
-    }
-}
-
-/// SQL written for plain names, with the prefix of a namespace before every name that begins with a table's.
-pub(crate) fn render(sql: &str, prefix: &str) -> String {
-    let is_word = |c: char| c.is_ascii_alphanumeric() || c == '_';
-    let mut out = String::with_capacity(sql.len());
-    let mut rest = sql;
-    while !rest.is_empty() {
-        let word = rest.find(|c| !is_word(c)).unwrap_or(rest.len());
-        let (name, after) = rest.split_at(word);
-        let of_table = |table: &str| {
-            name.strip_prefix(table).is_some_and(|tail| tail.is_empty() || tail.starts_with('_'))
-        };
-        if TABLES.iter().any(|table| of_table(table)) {
-            out.push_str(prefix);
-        }
-        out.push_str(name);
-        let gap = after.find(is_word).unwrap_or(after.len());
-        out.push_str(&after[..gap]);
-        rest = &after[gap..];
-    }
-    out
-}
-
-/// What a module's tables are prefixed with.
-pub(crate) fn prefix_of(scope: &ModuleScope) -> String {
-    scope.namespace.as_ref().map(|namespace| format!("{namespace}_")).unwrap_or_default()
-}
 
 /// The schema of one family of one module: what is known, and its place in `_migrations`.
 #[derive(Clone, Debug)]
@@ -312,7 +214,8 @@ impl Schema {
         Ok(())
     }
 
-    /// Takes back the last `steps` migrations of the family. In a write transaction.
+    /// Takes back the last `steps` migrations. What all modules share goes last, and stays while another module needs
+    /// it. In a write transaction.
     fn down(
         &self,
         conn: &mut SqliteConnection,
@@ -322,8 +225,9 @@ impl Schema {
         let status = self.status(conn)?;
         refuse_problems(&status)?;
         let records = self.applied(conn)?;
-        let back: Vec<_> = EVENTS
-            .iter()
+        let back: Vec<_> = Self::known()
+            .collect::<Vec<_>>()
+            .into_iter()
             .rev()
             .filter(|migration| records.iter().any(|record| record.id == self.id(migration)))
             .take(steps as usize)
@@ -338,12 +242,15 @@ impl Schema {
         }
         let mut taken = Vec::new();
         for migration in back {
+            if migration.is_base() && has_others(conn)? {
+                break;
+            }
             if !accept_data_loss {
                 self.refuse_data_loss(conn, migration)?;
             }
-            conn.batch_execute(&render(migration.down, &self.prefix))?;
             let id = self.id(migration);
             sql::execute(conn, "DELETE FROM _migrations WHERE id = ?1", &[Bind::Text(&id)])?;
+            conn.batch_execute(&render(migration.down, &self.prefix))?;
             let one = status.iter().find(|one| one.id == id).cloned();
             taken.extend(one.map(|one| MigrationStatus { applied_at: None, ..one }));
         }
@@ -352,7 +259,8 @@ impl Schema {
 
     fn refuse_data_loss(&self, conn: &mut SqliteConnection, migration: &Migration) -> Result<(), Failure> {
         let dropped = migration.down.lines().filter_map(|line| line.strip_prefix("DROP TABLE "));
-        for table in dropped.map(|name| name.trim_end_matches(';')).filter(|name| *name != "changeover_log") {
+        for table in dropped.map(|name| name.trim_end_matches(';')).filter(|name| !OWN_RECORDS.contains(name))
+        {
             let table = render(table, &self.prefix);
             if sql::first(conn, &format!("SELECT 1 FROM {table} LIMIT 1"), &[])?.is_some() {
                 let message = format!(
@@ -364,6 +272,12 @@ impl Schema {
         }
         Ok(())
     }
+}
+
+/// Whether a module's migrations are recorded.
+fn has_others(conn: &mut SqliteConnection) -> Result<bool, Failure> {
+    let sql = "SELECT 1 FROM _migrations WHERE substr(id, 1, 5) <> 'base/' LIMIT 1";
+    Ok(sql::first(conn, sql, &[])?.is_some())
 }
 
 fn has_table(conn: &mut SqliteConnection, name: &str) -> Result<bool, Failure> {

@@ -136,7 +136,7 @@ impl Import<'_> {
                     )?;
                 }
                 Err(error) if is_about_the_data(error.kind()) => {
-                    self.reject(*number, &reason(&error, line))?
+                    self.reject(*number, &reason(&error, line))?;
                 }
                 Err(error) => return Err(self.stopped(error, *number)),
             }

@@ -93,7 +93,9 @@ impl Ran {
 }
 
 pub fn records(text: &str) -> Vec<Map<String, Value>> {
-    text.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"))).collect()
+    text.lines()
+        .map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}")))
+        .collect()
 }
 
 /// The records of an export without what only a store can know. Their order is compared, their positions are not.
@@ -116,7 +118,9 @@ pub fn real_streams() -> [String; 2] {
         let here = Path::new(env!("CARGO_MANIFEST_DIR"));
         let full = here.join("../../../shared/data").join(name);
         fs::read_to_string(&full).unwrap_or_else(|_| {
-            eprintln!("NOT THE FULL DATA: ../shared/data/{name} is absent, its first 40 lines are used instead");
+            eprintln!(
+                "NOT THE FULL DATA: ../shared/data/{name} is absent, its first 40 lines are used instead"
+            );
             fs::read_to_string(here.join("tests/data").join(name)).unwrap()
         })
     })

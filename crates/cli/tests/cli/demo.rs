@@ -22,3 +22,14 @@ fn the_file_of_the_demo_can_be_kept_and_is_never_overwritten() {
     assert!(again.err.contains("it is there already"), "{}", again.err);
     assert_eq!(std::fs::read(home.path().join("var/demo.db")).unwrap(), bytes);
 }
+
+// The README quotes what the demo prints; `demo.txt` is held to it by the test above.
+#[test]
+fn the_readme_shows_what_the_demo_prints() {
+    let readme = include_str!("../../../../README.md");
+    let printed = include_str!("../data/demo.txt").trim_end();
+    assert!(readme.contains(&format!("```text\n{printed}\n```")), "the README quotes another demo");
+    for command in ["`cargo run -- demo`", "`./test`"] {
+        assert!(readme.contains(command), "{command} is not in the README");
+    }
+}

@@ -8,13 +8,17 @@ use crate::import::{bad_lines_are_rejected_by_number_and_reason, real_streams_su
 #[tokio::test]
 async fn real_streams_survive_postgres() {
     let db = TestDatabase::empty().await.unwrap();
-    real_streams_survive(&Home::on_postgres(db.url()));
+    let home = Home::on_postgres(db.url());
+    home.ok(&["migrate", "up"]);
+    real_streams_survive(&home);
 }
 
 #[tokio::test]
 async fn bad_lines_are_rejected_on_postgres() {
     let db = TestDatabase::empty().await.unwrap();
-    bad_lines_are_rejected_by_number_and_reason(&Home::on_postgres(db.url()));
+    let home = Home::on_postgres(db.url());
+    home.ok(&["migrate", "up"]);
+    bad_lines_are_rejected_by_number_and_reason(&home);
 }
 
 #[tokio::test]
@@ -62,7 +66,9 @@ fn a_server_that_is_not_there_is_status_4() {
 #[tokio::test]
 async fn a_password_with_special_characters_works_and_is_never_printed() {
     if shared().await.unwrap().rung() == Rung::Env {
-        eprintln!("NOT SHOWN HERE: a server given by the environment has no role that must give its password");
+        eprintln!(
+            "NOT SHOWN HERE: a server given by the environment has no role that must give its password"
+        );
         return;
     }
     let password = "s3cr3t@/:%# x";
@@ -71,10 +77,11 @@ async fn a_password_with_special_characters_works_and_is_never_printed() {
     db.execute(&format!("create role {role} superuser login password '{password}' in role {PASSWORD_ROLE}"))
         .await
         .unwrap();
-    let home =
-        Home::on_postgres(&with_user(db.url(), &role, Some(password))).with("CHANGEOVER_LOG", "debug");
+    let home = Home::on_postgres(&with_user(db.url(), &role, Some(password))).with("CHANGEOVER_LOG", "debug");
     home.write("e.jsonl", crate::common::line(1, 1, ""));
-    for command in [&["migrate", "up"][..], &["events", "import", "e.jsonl"], &["doctor"], &["config", "show"]] {
+    for command in
+        [&["migrate", "up"][..], &["events", "import", "e.jsonl"], &["doctor"], &["config", "show"]]
+    {
         let ran = home.ok(command);
         for text in [&ran.out, &ran.err] {
             assert!(!text.contains("s3cr3t"), "{text}");

@@ -80,8 +80,9 @@ fn a_checkpoint_of_another_log_is_status_3() {
 fn the_tail_is_the_end_of_the_log() {
     let home = filled();
     let all = home.export();
-    let tail =
-        |arguments: &[&str]| home.ok(&[&["events", "tail", "--format", "json"], arguments].concat()).objects();
+    let tail = |arguments: &[&str]| {
+        home.ok(&[&["events", "tail", "--format", "json"], arguments].concat()).objects()
+    };
     assert_eq!(tail(&[]), all[1_092..]);
     assert_eq!(tail(&["-n", "1"]), all[1_101..]);
     assert_eq!(tail(&["-n", "0"]).len(), 0);

@@ -16,17 +16,26 @@ fn migrations_go_up_and_down_by_command() {
     let home = by_command();
     let early = home.run(&["events", "export"]);
     assert_eq!(early.status, 3, "{early:?}");
-    assert!(early.err.contains("schema_mismatch") && early.err.contains("changeover migrate up"), "{}", early.err);
+    assert!(
+        early.err.contains("schema_mismatch") && early.err.contains("changeover migrate up"),
+        "{}",
+        early.err
+    );
 
     let before = home.ok(&["migrate", "status", "--format", "json"]).objects();
-    assert!(!before.is_empty() && before.iter().all(|migration| migration["applied_at"].is_null()), "{before:?}");
+    assert!(
+        !before.is_empty() && before.iter().all(|migration| migration["applied_at"].is_null()),
+        "{before:?}"
+    );
     let up = home.ok(&["migrate", "up", "--format", "json"]);
     assert_eq!(up.objects().len(), before.len());
     let again = home.ok(&["migrate", "up", "--format", "json"]);
     assert_eq!(again.out, "");
     assert!(again.err.contains("events on local: up to date"), "{}", again.err);
     let after = home.ok(&["migrate", "status", "--format", "json"]).objects();
-    assert!(after.iter().all(|migration| migration["applied_at"].is_string() && migration["problem"].is_null()));
+    assert!(
+        after.iter().all(|migration| migration["applied_at"].is_string() && migration["problem"].is_null())
+    );
 
     home.write("e.jsonl", line(1, 1, ""));
     home.ok(&["events", "import", "e.jsonl"]);
@@ -61,7 +70,7 @@ fn the_doctor_finds_a_missing_schema_and_does_not_apply_it() {
     let home = by_command();
     let ill = home.run(&["doctor"]);
     assert_eq!(ill.status, 3, "{ill:?}");
-    assert!(ill.out.contains("BAD  module events: ready: schema_mismatch"), "{}", ill.out);
+    assert!(ill.out.contains("BAD  module events: ") && ill.out.contains("schema_mismatch"), "{}", ill.out);
     let applied = home.ok(&["migrate", "status", "--format", "json"]).objects();
     assert!(applied.iter().all(|migration| migration["applied_at"].is_null()));
 

@@ -48,7 +48,8 @@ fn all_mistakes_are_told_at_once(#[case] command: &[&str]) {
 #[test]
 fn what_holds_is_shown_with_its_source_and_without_secrets() {
     let password = "p@ss/w:o%r#d x";
-    let home = Home::new().with("CHANGEOVER_BACKENDS__MAIN__URL", "postgres://me:p%40ss%2Fw%3Ao%25r%23d%20x@localhost/app");
+    let home = Home::new()
+        .with("CHANGEOVER_BACKENDS__MAIN__URL", "postgres://me:p%40ss%2Fw%3Ao%25r%23d%20x@localhost/app");
     let config = home.write(
         "other.toml",
         r#"
@@ -67,16 +68,26 @@ fn what_holds_is_shown_with_its_source_and_without_secrets() {
     let config = config.to_str().unwrap();
     let ran = home.ok(&["config", "show", "--config", config, "--format", "json"]);
     let of = |key: &str| {
-        let found = ran.objects().into_iter().find(|setting| setting["key"] == key).unwrap_or_else(|| panic!("{key}"));
+        let found = ran
+            .objects()
+            .into_iter()
+            .find(|setting| setting["key"] == key)
+            .unwrap_or_else(|| panic!("{key}"));
         (found["value"].as_str().unwrap().to_owned(), found["source"].as_str().unwrap().to_owned())
     };
     assert_eq!(of("backends.local.path"), ("var/app.db".into(), config.into()));
     assert_eq!(of("backends.main.pool.max_size"), ("7".into(), config.into()));
-    assert_eq!(of("backends.main.url"), ("«hidden»".into(), "environment CHANGEOVER_BACKENDS__MAIN__URL".into()));
+    assert_eq!(
+        of("backends.main.url"),
+        ("«hidden»".into(), "environment CHANGEOVER_BACKENDS__MAIN__URL".into())
+    );
     assert_eq!(of("tenant"), ("default".into(), "default".into()));
     let table = home.ok(&["config", "show", "--config", config]);
     for text in [&ran.out, &ran.err, &table.out, &table.err] {
-        assert!(!text.contains(password) && !text.contains("p%40ss") && !text.contains("in-the-file"), "{text}");
+        assert!(
+            !text.contains(password) && !text.contains("p%40ss") && !text.contains("in-the-file"),
+            "{text}"
+        );
     }
     assert!(home.path().join("var").exists().eq(&false), "looking makes no file");
 }

@@ -70,7 +70,11 @@ fn results_go_to_standard_output_and_remarks_to_standard_error() {
     let home = Home::new();
     let loud = home.ok(&["events", "export"]);
     assert_eq!(loud.out, "");
-    assert!(loud.err.starts_with("no settings: every module is kept in SQLite at var/changeover.db"), "{}", loud.err);
+    assert!(
+        loud.err.starts_with("no settings: every module is kept in SQLite at var/changeover.db"),
+        "{}",
+        loud.err
+    );
     let quiet = home.ok(&["events", "export", "--quiet"]);
     assert_eq!((quiet.out.as_str(), quiet.err.as_str()), ("", ""));
 }
@@ -81,7 +85,8 @@ fn a_reader_that_leaves_early_is_no_failure() {
     let lines: Vec<_> = (1..=3_000).map(|version| crate::common::line(1, version, "")).collect();
     home.write("e.jsonl", lines.join("\n"));
     home.ok(&["events", "import", "e.jsonl"]);
-    let mut child = home.command(&["events", "export"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut child =
+        home.command(&["events", "export"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     drop(child.stdout.take());
     let output = child.wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(0));

@@ -75,7 +75,7 @@ fn stored_events(
 fn repeated(request: &Append, stored: &[Option<RecordedEvent>]) -> Option<Appended> {
     let mut stored = stored.iter();
     let mut streams = Vec::with_capacity(request.streams.len());
-    let mut checkpoint = None;
+    let mut checkpoint: Option<Checkpoint> = None;
     for part in &request.streams {
         let mut versions = Vec::with_capacity(part.events.len());
         for event in &part.events {
@@ -84,7 +84,10 @@ fn repeated(request: &Append, stored: &[Option<RecordedEvent>]) -> Option<Append
                 return None;
             }
             versions.push(found.version);
-            checkpoint = Some(found.checkpoint);
+            checkpoint = match checkpoint {
+                Some(latest) if latest > found.checkpoint => Some(latest),
+                _ => Some(found.checkpoint),
+            };
         }
         if !versions.windows(2).all(|pair| pair[0].get() + 1 == pair[1].get()) {
             return None;

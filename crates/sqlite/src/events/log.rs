@@ -13,7 +13,8 @@ use diesel::SqliteConnection;
 use super::decode::{self, FoundStream};
 use super::statements::Statements;
 use crate::classify::Failure;
-use crate::migrate::{Schema, prefix_of, render};
+use crate::migrate::Schema;
+use crate::schema::{prefix_of, render};
 use crate::settings::Options;
 use crate::sql::{self, Bind, Cell};
 
@@ -87,6 +88,8 @@ impl Tables {
     /// The log. `SchemaMismatch` without the schema, `Unsupported` for a tenant that an adopted file does not serve,
     /// `Corrupt` when positions of an adopted file were given out anew.
     pub(crate) fn log(&self, conn: &mut SqliteConnection) -> Result<Log<'_>, Failure> {
+        // Before the first statement, for a later mark may lie beyond what this transaction sees.
+        let shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner).clone();
         if !self.verified.load(Ordering::Relaxed) {
             self.schema.verify(conn)?;
             self.verified.store(true, Ordering::Relaxed);
@@ -104,7 +107,6 @@ impl Tables {
             let event = row.cell(3).as_str().map(str::to_owned);
             let recorded = HighWater { log: id, position: row.cell(2).as_int().unwrap_or(0), event };
             log.check_high_water(conn, &recorded)?;
-            let shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner).clone();
             if let Some(shown) = shown.filter(|shown| shown.log == id && *shown != recorded) {
                 log.check_high_water(conn, &shown)?;
             }

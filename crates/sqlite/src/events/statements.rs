@@ -4,7 +4,7 @@
 //! tenant column, its position is the rowid, and it keeps no time of recording. The texts are made once a module, which
 //! keeps the statement caches small.
 
-use crate::migrate::render;
+use crate::schema::render;
 
 /// The columns of [`Statements::stream_page`], [`Statements::log_page`] and [`Statements::event`], in their order.
 pub(super) mod column {

@@ -1,0 +1,323 @@
+//! PostgreSQL: a database for each case, with concurrent appends committed together and without.
+
+use std::any::Any;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use changeover_conformance::{Fault, Faults, Harness, Held, OpenOptions, RawRow, StartError, Unsupported};
+use changeover_core::backend::Family;
+use changeover_core::events::Append;
+use changeover_core::{Backend, BackendSettings, ModuleScope, OpenBackend, Result};
+use changeover_postgres::{OpenPostgres, Postgres, Transaction, migrations_key};
+use changeover_testkit::tokio_postgres::Client;
+use changeover_testkit::{Proxy, TestDatabase, database};
+use tokio::sync::OnceCell;
+
+use crate::sqlite::must;
+
+/// A database: `postgres`, or `postgres-direct` where every append has a commit of its own.
+pub struct PostgresHarness<const SHARED: bool> {
+    database: TestDatabase,
+    proxy: OnceCell<Proxy>,
+    /// Databases without the schema, kept for as long as the case uses them.
+    empty: Mutex<Vec<TestDatabase>>,
+}
+
+/// `postgres`.
+pub type PostgresShared = PostgresHarness<true>;
+/// `postgres-direct`.
+pub type PostgresDirect = PostgresHarness<false>;
+
+#[async_trait]
+impl<const SHARED: bool> Harness for PostgresHarness<SHARED> {
+    const NAME: &str = if SHARED { "postgres" } else { "postgres-direct" };
+
+    async fn start() -> Result<Self, StartError> {
+        let migrate = |url: String| async move {
+            let client = Postgres.open(&settings(&url)).await?;
+            let scope = events_scope()?;
+            client.migrations(&scope, Family::Events)?.up().await?;
+            client.claim(&scope).await?;
+            client.close().await;
+            Ok::<_, changeover_core::Error>(())
+        };
+        let database = database(&migrations_key(), migrate).await?;
+        Ok(Self { database, proxy: OnceCell::new(), empty: Mutex::default() })
+    }
+
+    async fn client(&self) -> Arc<dyn OpenBackend> {
+        self.open(self.settings()).await
+    }
+
+    fn faults(&self) -> &dyn Faults {
+        self
+    }
+}
+
+fn events_scope() -> Result<ModuleScope> {
+    Ok(ModuleScope { module: changeover_core::ModuleName::new("events")?, namespace: None })
+}
+
+/// Few connections a client: many clients share the server.
+fn settings(url: &str) -> BackendSettings {
+    BackendSettings::new("postgres").with("url", url).with("pool.min_idle", "0").with("pool.max_size", "5")
+}
+
+fn with_options(mut settings: BackendSettings, options: OpenOptions) -> BackendSettings {
+    let text = |time: Duration| format!("{}ms", time.as_millis());
+    if let Some(size) = options.pool_size {
+        settings = settings.with("pool.max_size", size.to_string());
+    }
+    if let Some(time) = options.acquire_timeout {
+        settings = settings.with("pool.connect_timeout", text(time));
+    }
+    if let Some(time) = options.operation_timeout {
+        settings = settings.with("command_timeout", text(time));
+    }
+    settings
+}
+
+impl<const SHARED: bool> PostgresHarness<SHARED> {
+    fn settings(&self) -> BackendSettings {
+        settings(self.database.url()).with("shared_commits", SHARED.to_string())
+    }
+
+    async fn open(&self, settings: BackendSettings) -> Arc<dyn OpenBackend> {
+        must("open the database", Postgres.open(&settings).await)
+    }
+
+    async fn proxy(&self) -> &Proxy {
+        let start = || async { must("start the proxy", Proxy::start(self.database.url()).await) };
+        self.proxy.get_or_init(start).await
+    }
+
+    /// Of the superuser, which may do what the store's users may not.
+    async fn raw(&self) -> Client {
+        must("connect", self.database.client().await)
+    }
+
+    /// A transaction of another program in which `sql` was done.
+    async fn hold(&self, sql: &str) -> Box<dyn Held> {
+        let client = self.raw().await;
+        must("begin", client.batch_execute(&format!("BEGIN; {sql}")).await);
+        Box::new(HeldSession(client))
+    }
+
+    async fn lines(&self, sql: &str) -> Vec<String> {
+        let rows = must("read raw", self.database.query(sql, &[]).await);
+        rows.iter().map(|row| row.get(0)).collect()
+    }
+
+    /// The statements that were carried out, of those that must be refused.
+    async fn let_through(&self, before: &str, statements: &[&str]) -> Vec<String> {
+        let client = self.raw().await;
+        must("become the role", client.batch_execute(before).await);
+        let mut done = Vec::new();
+        for sql in statements {
+            if client.batch_execute(sql).await.is_ok() {
+                done.push(format!("{before}: {sql}"));
+            }
+        }
+        done
+    }
+}
+
+struct HeldAppend(Transaction);
+
+#[async_trait]
+impl Held for HeldAppend {
+    async fn commit(self: Box<Self>) {
+        must("commit the held append", self.0.commit().await);
+    }
+
+    async fn roll_back(self: Box<Self>) {
+        must("roll the held append back", self.0.rollback().await);
+    }
+}
+
+struct HeldSession(Client);
+
+#[async_trait]
+impl Held for HeldSession {
+    async fn commit(self: Box<Self>) {
+        must("commit", self.0.batch_execute("COMMIT").await);
+    }
+
+    async fn roll_back(self: Box<Self>) {
+        must("roll back", self.0.batch_execute("ROLLBACK").await);
+    }
+}
+
+/// Every relation of ours.
+const TABLES: &str = "SELECT format('%I.%I', schemaname, tablename) FROM pg_tables \
+                      WHERE schemaname NOT IN ('pg_catalog', 'information_schema') ORDER BY 1";
+
+#[async_trait]
+impl<const SHARED: bool> Faults for PostgresHarness<SHARED> {
+    async fn hold_append(&self, append: Append) -> Fault<Box<dyn Held>> {
+        let client = self.client().await;
+        let client: &dyn Any = &*client;
+        let Some(client) = client.downcast_ref::<OpenPostgres>() else {
+            panic!("the kind `postgres` opened another backend");
+        };
+        let mut transaction = must("begin", client.begin(&self.scope(), &self.tenant()).await);
+        must("append", transaction.append(&append).await);
+        Ok(Box::new(HeldAppend(transaction)))
+    }
+
+    async fn hold_unrelated_transaction(&self) -> Fault<Box<dyn Held>> {
+        Ok(self
+            .hold("CREATE TABLE public.unrelated (number int); INSERT INTO public.unrelated VALUES (1)")
+            .await)
+    }
+
+    async fn hold_write_lock(&self) -> Fault<Box<dyn Held>> {
+        Ok(self.hold("SELECT pg_advisory_xact_lock(changeover.lock_key('events', 'module'))").await)
+    }
+
+    async fn fragile_client(&self, options: OpenOptions) -> Fault<Arc<dyn OpenBackend>> {
+        let url = self.proxy().await.url(self.database.url());
+        let settings = settings(&url).with("shared_commits", SHARED.to_string());
+        Ok(self.open(with_options(settings, options)).await)
+    }
+
+    async fn cut_connections(&self) -> Fault<()> {
+        self.proxy().await.cut();
+        Ok(())
+    }
+
+    async fn cut_at_commit(&self) -> Fault<()> {
+        // The write function is one statement, so its commit has no message of its own; the cases' events have this type.
+        self.proxy().await.drop_reply_after("OrderPlaced");
+        Ok(())
+    }
+
+    async fn freeze(&self) -> Fault<()> {
+        self.proxy().await.freeze();
+        Ok(())
+    }
+
+    async fn thaw(&self) -> Fault<()> {
+        self.proxy().await.thaw();
+        Ok(())
+    }
+
+    async fn kill_sessions(&self) -> Fault<()> {
+        must("end the sessions", self.database.kill_backends().await);
+        Ok(())
+    }
+
+    async fn kill_listeners(&self) -> Fault<()> {
+        let sql = "SELECT pg_terminate_backend(pid)::text FROM pg_stat_activity \
+                   WHERE datname = current_database() AND query ILIKE 'listen%'";
+        self.lines(sql).await;
+        Ok(())
+    }
+
+    async fn set_read_only(&self, on: bool) -> Fault<()> {
+        let client = self.raw().await;
+        // In a session of its own mode: the database may be read-only already.
+        must("write", client.batch_execute("SET default_transaction_read_only = off").await);
+        let value =
+            if on { "SET default_transaction_read_only = on" } else { "RESET default_transaction_read_only" };
+        let sql = format!("ALTER DATABASE {} {value}", self.database.name());
+        must("set the mode", client.batch_execute(&sql).await);
+        Ok(())
+    }
+
+    async fn set_disk_full(&self, _on: bool) -> Fault<()> {
+        Err(Unsupported("the disk of a server that others use as well is not filled up"))
+    }
+
+    async fn unmigrated_client(&self) -> Fault<Arc<dyn OpenBackend>> {
+        let empty = must("an empty database", TestDatabase::empty().await);
+        let client = self.open(settings(empty.url()).with("shared_commits", SHARED.to_string())).await;
+        self.empty.lock().unwrap_or_else(PoisonError::into_inner).push(empty);
+        Ok(client)
+    }
+
+    async fn make_schema_newer(&self) -> Fault<()> {
+        let sql = "INSERT INTO changeover._migrations (module, id, description, checksum) \
+                   VALUES ('events', '9999_future', 'of a newer program', repeat('0', 64))";
+        must("record a migration", self.database.execute(sql).await);
+        Ok(())
+    }
+
+    async fn row_counts(&self) -> Fault<BTreeMap<String, u64>> {
+        let client = self.raw().await;
+        let mut counts = BTreeMap::new();
+        for table in self.lines(TABLES).await {
+            let row = must("count", client.query_one(&format!("SELECT count(*) FROM {table}"), &[]).await);
+            counts.insert(table, row.get::<_, i64>(0).unsigned_abs());
+        }
+        Ok(counts)
+    }
+
+    async fn plant(&self, _row: RawRow) -> Fault<()> {
+        Err(Unsupported("the types of the columns refuse such a value"))
+    }
+
+    async fn tamper(&self) -> Fault<Vec<String>> {
+        let mut done = Vec::new();
+        for role in ["RESET ROLE", "SET ROLE changeover_owner", "SET ROLE changeover_app"] {
+            let attempts = [
+                "UPDATE event_store.domain_event SET event_data = '{}'; SELECT 1 / (SELECT count(*) FROM event_store.domain_event)",
+                "DELETE FROM event_store.domain_event; SELECT 1 / (SELECT count(*) FROM event_store.domain_event)",
+                "TRUNCATE event_store.domain_event CASCADE",
+                "TRUNCATE event_store.event_stream CASCADE",
+            ];
+            // Of a role that sees no row nothing is changed; the division makes that an error as well.
+            done.extend(self.let_through(role, &attempts).await);
+        }
+        Ok(done)
+    }
+
+    async fn client_in_time_zone(&self, zone: &str) -> Fault<Arc<dyn OpenBackend>> {
+        let sql = format!("ALTER DATABASE {} SET timezone = '{zone}'", self.database.name());
+        must("set the time zone", self.database.execute(&sql).await);
+        Ok(self.client().await)
+    }
+
+    async fn try_client(&self) -> Fault<Result<Arc<dyn OpenBackend>>> {
+        Ok(Postgres.open(&self.settings()).await)
+    }
+
+    async fn schema(&self) -> Fault<Vec<String>> {
+        let sql = "SELECT line FROM ( \
+                     SELECT format('column %s.%s %s %s %s %s', table_schema, table_name, column_name, data_type, is_nullable, \
+                                   column_default) AS line FROM information_schema.columns \
+                     UNION ALL SELECT format('index %s', indexdef) FROM pg_indexes \
+                     UNION ALL SELECT format('rule %s %s %s', conrelid::regclass, conname, pg_get_constraintdef(oid)) \
+                       FROM pg_constraint \
+                     UNION ALL SELECT format('trigger %s', pg_get_triggerdef(oid)) FROM pg_trigger WHERE NOT tgisinternal \
+                     UNION ALL SELECT format('policy %s %s %s', tablename, policyname, qual) FROM pg_policies \
+                   ) AS lines WHERE line NOT LIKE '%pg_catalog.%' AND line NOT LIKE '%information_schema.%' ORDER BY line";
+        Ok(self.lines(sql).await)
+    }
+
+    async fn break_rules(&self) -> Fault<Vec<String>> {
+        let copy = |id: &str, stream: &str, version: &str, data: &str| {
+            format!(
+                "INSERT INTO event_store.domain_event (tenant_id, position, event_id, stream_id, event_type, event_version, \
+                 aggregate_version, event_data, metadata, occurred_at, recorded_at) \
+                 SELECT tenant_id, position + 1000, {id}, {stream}, event_type, event_version, {version}, {data}, metadata, \
+                 occurred_at, recorded_at FROM event_store.domain_event LIMIT 1"
+            )
+        };
+        let new = "gen_random_uuid()";
+        let attempts = [
+            copy("event_id", "stream_id", "99", "event_data"),
+            copy(new, "stream_id", "aggregate_version", "event_data"),
+            copy(new, "stream_id", "0", "event_data"),
+            copy(new, new, "99", "event_data"),
+            copy(new, "stream_id", "99", "'null'::jsonb"),
+        ];
+        Ok(self.let_through("RESET ROLE", &attempts.each_ref().map(String::as_str)).await)
+    }
+
+    async fn client_with(&self, options: OpenOptions) -> Fault<Arc<dyn OpenBackend>> {
+        Ok(self.open(with_options(self.settings(), options)).await)
+    }
+}

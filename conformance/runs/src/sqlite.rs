@@ -1,0 +1,300 @@
+//! SQLite: files of our own schema, and files that legacy programs made.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use changeover_conformance::{Fault, Faults, Harness, Held, OpenOptions, RawRow, StartError, Unsupported};
+use changeover_core::backend::Family;
+use changeover_core::events::Append;
+use changeover_core::{Backend, BackendSettings, OpenBackend, Result};
+use changeover_sqlite::{OpenSqlite, Sqlite, Transaction};
+use diesel::connection::SimpleConnection;
+
+use diesel::sql_types::{BigInt, Binary, Text};
+use diesel::{Connection, QueryableByName, RunQueryDsl, SqliteConnection, sql_query};
+use tempfile::TempDir;
+
+/// The schema of legacy programs, as they made it.
+const LEGACY: &str = include_str!("../../../crates/sqlite/tests/legacy.sql");
+
+const NO_LINE: Unsupported =
+    Unsupported("no line leads to a file: there is nothing to cut, to freeze or to kill");
+const NO_RULES: Unsupported =
+    Unsupported("adoption never alters the tables of legacy programs, so they keep no rules");
+
+/// A file in a folder of its own: `sqlite-native`, or `sqlite-adopted` where legacy programs made it.
+pub struct SqliteHarness<const ADOPTED: bool> {
+    folder: TempDir,
+}
+
+/// `sqlite-native`.
+pub type SqliteNative = SqliteHarness<false>;
+/// `sqlite-adopted`.
+pub type SqliteAdopted = SqliteHarness<true>;
+
+#[async_trait]
+impl<const ADOPTED: bool> Harness for SqliteHarness<ADOPTED> {
+    const NAME: &str = if ADOPTED { "sqlite-adopted" } else { "sqlite-native" };
+
+    async fn start() -> Result<Self, StartError> {
+        let place = Self { folder: tempfile::tempdir()? };
+        if ADOPTED {
+            raw(&place.path()).batch_execute(LEGACY)?;
+        }
+        let client = Sqlite.open(&place.settings()).await?;
+        client.migrations(&place.scope(), Family::Events)?.up().await?;
+        client.close().await;
+        Ok(place)
+    }
+
+    async fn client(&self) -> Arc<dyn OpenBackend> {
+        must("open the file", Sqlite.open(&self.settings()).await)
+    }
+
+    fn faults(&self) -> &dyn Faults {
+        self
+    }
+}
+
+impl<const ADOPTED: bool> SqliteHarness<ADOPTED> {
+    fn path(&self) -> PathBuf {
+        self.folder.path().join("app.db")
+    }
+
+    fn settings(&self) -> BackendSettings {
+        settings(&self.path())
+    }
+}
+
+fn settings(path: &Path) -> BackendSettings {
+    // The suite asks for answers, not for what survives a power cut.
+    BackendSettings::new("sqlite").with("path", path.to_string_lossy()).with("synchronous", "normal")
+}
+
+/// A connection of another program.
+fn raw(path: &Path) -> SqliteConnection {
+    let mut conn = must("open the file raw", SqliteConnection::establish(&path.to_string_lossy()));
+    must("set the time-out", conn.batch_execute("PRAGMA busy_timeout = 5000"));
+    conn
+}
+
+/// What the harness needs to work; else the case fails with the reason.
+pub(crate) fn must<T, E: std::fmt::Display>(what: &str, result: Result<T, E>) -> T {
+    match result {
+        Ok(value) => value,
+        Err(error) => panic!("{what}: {error}"),
+    }
+}
+
+/// An append that waits for its commit in a transaction of the store.
+struct HeldAppend(Transaction);
+
+#[async_trait]
+impl Held for HeldAppend {
+    async fn commit(self: Box<Self>) {
+        must("commit the held append", self.0.commit().await);
+    }
+
+    async fn roll_back(self: Box<Self>) {}
+}
+
+/// A writing transaction of another program.
+struct HeldLock(SqliteConnection);
+
+#[async_trait]
+impl Held for HeldLock {
+    async fn commit(mut self: Box<Self>) {
+        must("commit", self.0.batch_execute("COMMIT"));
+    }
+
+    async fn roll_back(mut self: Box<Self>) {
+        must("roll back", self.0.batch_execute("ROLLBACK"));
+    }
+}
+
+#[derive(QueryableByName)]
+struct Line {
+    #[diesel(sql_type = Text)]
+    text: String,
+}
+
+#[derive(QueryableByName)]
+struct Count {
+    #[diesel(sql_type = BigInt)]
+    count: i64,
+}
+
+fn rows<T: QueryableByName<diesel::sqlite::Sqlite> + 'static>(
+    conn: &mut SqliteConnection,
+    sql: &str,
+) -> Vec<T> {
+    must("read raw", sql_query(sql).load(conn))
+}
+
+/// The statements that were carried out, of those that must be refused.
+fn let_through(path: &Path, statements: &[&str]) -> Vec<String> {
+    let mut conn = raw(path);
+    must("foreign keys", conn.batch_execute("PRAGMA foreign_keys = ON"));
+    let attempts = statements.iter().filter(|sql| conn.batch_execute(sql).is_ok());
+    attempts.map(|sql| (*sql).to_owned()).collect()
+}
+
+#[async_trait]
+impl<const ADOPTED: bool> Faults for SqliteHarness<ADOPTED> {
+    async fn hold_append(&self, append: Append) -> Fault<Box<dyn Held>> {
+        let client = must("open the file", OpenSqlite::open(&self.settings()).await);
+        let mut transaction = must("begin", client.begin(&self.scope(), &self.tenant()).await);
+        must("append", transaction.append(append));
+        Ok(Box::new(HeldAppend(transaction)))
+    }
+
+    async fn hold_unrelated_transaction(&self) -> Fault<Box<dyn Held>> {
+        let mut conn = raw(&self.path());
+        must("begin", conn.batch_execute("BEGIN IMMEDIATE; CREATE TABLE unrelated (number INTEGER)"));
+        Ok(Box::new(HeldLock(conn)))
+    }
+
+    async fn hold_write_lock(&self) -> Fault<Box<dyn Held>> {
+        let mut conn = raw(&self.path());
+        must("begin", conn.batch_execute("BEGIN IMMEDIATE"));
+        Ok(Box::new(HeldLock(conn)))
+    }
+
+    async fn fragile_client(&self, _options: OpenOptions) -> Fault<Arc<dyn OpenBackend>> {
+        Err(NO_LINE)
+    }
+
+    async fn cut_connections(&self) -> Fault<()> {
+        Err(NO_LINE)
+    }
+
+    async fn kill_sessions(&self) -> Fault<()> {
+        Err(NO_LINE)
+    }
+
+    async fn kill_listeners(&self) -> Fault<()> {
+        Err(NO_LINE)
+    }
+
+    async fn unmigrated_client(&self) -> Fault<Arc<dyn OpenBackend>> {
+        let path = self.folder.path().join("unmigrated.db");
+        if ADOPTED {
+            must("make a legacy file", raw(&path).batch_execute(LEGACY));
+        }
+        let settings = settings(&path).with("migrate_on_start", "false");
+        Ok(must("open the file", Sqlite.open(&settings).await))
+    }
+
+    async fn make_schema_newer(&self) -> Fault<()> {
+        let mode = if ADOPTED { "adopted" } else { "native" };
+        let sql = format!(
+            "INSERT INTO _migrations (id, description, checksum, applied_at, mode) \
+             VALUES ('events/9999_future', 'of a newer program', '{:064}', '2030-01-01T00:00:00.000000Z', '{mode}')",
+            0
+        );
+        must("record a migration", raw(&self.path()).batch_execute(&sql));
+        Ok(())
+    }
+
+    async fn row_counts(&self) -> Fault<BTreeMap<String, u64>> {
+        let mut conn = raw(&self.path());
+        let tables: Vec<Line> = rows(
+            &mut conn,
+            "SELECT name AS text FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'",
+        );
+        let counted = tables.into_iter().map(|table| {
+            let sql = format!("SELECT count(*) AS count FROM \"{}\"", table.text);
+            let count = rows::<Count>(&mut conn, &sql).first().map_or(0, |row| row.count.unsigned_abs());
+            (table.text, count)
+        });
+        Ok(counted.collect())
+    }
+
+    async fn plant(&self, row: RawRow) -> Fault<()> {
+        if !ADOPTED {
+            return Err(Unsupported("the tables refuse such a value"));
+        }
+        let sql = format!("UPDATE {} SET {} = CAST(? AS TEXT) WHERE event_id = ?", row.table, row.column);
+        let update = sql_query(sql).bind::<Binary, _>(row.value).bind::<Text, _>(row.key);
+        assert_eq!(must("plant", update.execute(&mut raw(&self.path()))), 1, "one row is overwritten");
+        Ok(())
+    }
+
+    async fn tamper(&self) -> Fault<Vec<String>> {
+        if ADOPTED {
+            return Err(NO_RULES);
+        }
+        Ok(let_through(
+            &self.path(),
+            &[
+                "UPDATE domain_event SET event_data = '{}'",
+                "UPDATE domain_event SET recorded_at = '2000-01-01T00:00:00.000000Z'",
+                "DELETE FROM domain_event",
+                "REPLACE INTO domain_event SELECT * FROM domain_event",
+                "UPDATE event_stream SET aggregate_type = 'Other'",
+                "DELETE FROM event_stream",
+            ],
+        ))
+    }
+
+    async fn try_client(&self) -> Fault<Result<Arc<dyn OpenBackend>>> {
+        Ok(Sqlite.open(&self.settings()).await)
+    }
+
+    async fn schema(&self) -> Fault<Vec<String>> {
+        let sql = "SELECT type || ' ' || name || ': ' || coalesce(sql, '') AS text FROM sqlite_master ORDER BY text";
+        Ok(rows::<Line>(&mut raw(&self.path()), sql).into_iter().map(|line| line.text).collect())
+    }
+
+    async fn break_rules(&self) -> Fault<Vec<String>> {
+        if ADOPTED {
+            return Err(NO_RULES);
+        }
+        let copy = |changed: &str| {
+            let columns = "tenant_id, event_id, stream_id, event_type, event_version, aggregate_version, event_data, \
+                           metadata, occurred_at, recorded_at";
+            let values = columns.split(", ").map(str::trim).map(|column| {
+                let new = changed.split("; ").find_map(|part| part.strip_prefix(column)?.strip_prefix(" = "));
+                new.unwrap_or(column).to_owned()
+            });
+            let values: Vec<_> = values.collect();
+            format!(
+                "INSERT INTO domain_event ({columns}) SELECT {} FROM domain_event LIMIT 1",
+                values.join(", ")
+            )
+        };
+        let id = "event_id = '01890000-0000-7000-8000-000000000001'";
+        let attempts = [
+            copy("aggregate_version = 99"),
+            copy(id),
+            copy(&format!("{id}; aggregate_version = 0")),
+            copy(&format!(
+                "{id}; aggregate_version = 99; stream_id = '01890000-0000-7000-8000-000000000002'"
+            )),
+            copy(&format!("{id}; aggregate_version = 99; event_data = 'null'")),
+            copy(&format!("{id}; aggregate_version = 99; event_type = ''")),
+            copy(&format!("{id}; aggregate_version = 99; event_version = 0")),
+            copy(&format!("{id}; aggregate_version = 99; occurred_at = 'now'")),
+        ];
+        Ok(let_through(&self.path(), &attempts.each_ref().map(String::as_str)))
+    }
+
+    async fn client_with(&self, options: OpenOptions) -> Fault<Arc<dyn OpenBackend>> {
+        let mut settings = self.settings();
+        if let Some(size) = options.pool_size {
+            settings = settings.with("pool.readers", size.to_string());
+        }
+        let text = |time: Duration| format!("{}ms", time.as_millis());
+        if let Some(time) = options.acquire_timeout {
+            // Waiting for another program must end before the wait for a connection.
+            settings = settings.with("pool.connect_timeout", text(time)).with("busy_timeout", text(time / 2));
+        }
+        if let Some(time) = options.operation_timeout {
+            settings = settings.with("busy_timeout", text(time));
+        }
+        Ok(must("open the file", Sqlite.open(&settings).await))
+    }
+}

@@ -1,0 +1,9 @@
+//! The suite on PostgreSQL, one test a case and set-up.
+
+mod postgres {
+    changeover_conformance::event_store_suite!(changeover_conformance_runs::PostgresShared);
+}
+
+mod postgres_direct {
+    changeover_conformance::event_store_suite!(changeover_conformance_runs::PostgresDirect);
+}

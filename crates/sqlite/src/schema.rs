@@ -1,0 +1,122 @@
+//! The SQL files that make the tables, in the order they are applied, and how a namespace gets tables of its own.
+
+use changeover_core::{ModuleScope, sha256_hex};
+
+/// One migration: SQL for a module without a namespace.
+pub(crate) struct Migration {
+    pub(crate) id: &'static str,
+    pub(crate) up: &'static str,
+    /// Takes it back.
+    pub(crate) down: &'static str,
+    /// Whether it makes the tables that an adopted file has.
+    pub(crate) makes_legacy_tables: bool,
+}
+
+/// The record of migrations, in every file.
+pub(crate) const BASE: &[Migration] = &[Migration {
+    id: "base/0001_base",
+    up: include_str!("../migrations/base/0001_base/up.sql"),
+    down: include_str!("../migrations/base/0001_base/down.sql"),
+    makes_legacy_tables: false,
+}];
+
+/// Append-only: never edit or remove one that was released.
+pub(crate) const EVENTS: &[Migration] = &[
+    Migration {
+        id: "events/0001_log",
+        up: include_str!("../migrations/events/0001_log/up.sql"),
+        down: include_str!("../migrations/events/0001_log/down.sql"),
+        makes_legacy_tables: false,
+    },
+    Migration {
+        id: "events/0002_streams_and_events",
+        up: include_str!("../migrations/events/0002_streams_and_events/up.sql"),
+        down: include_str!("../migrations/events/0002_streams_and_events/down.sql"),
+        makes_legacy_tables: true,
+    },
+];
+
+/// What a table's name may begin with in the SQL files; a namespace goes before it.
+const TABLES: &[&str] = &["event_stream", "domain_event", "changeover_log", "changeover_consumer"];
+
+/// Tables whose rows are ours and no loss.
+pub(crate) const OWN_RECORDS: &[&str] = &["changeover_log", "_migrations"];
+
+/// The columns that an adopted file must have.
+pub(crate) const LEGACY_COLUMNS: &[(&str, &[&str])] = &[
+    ("event_stream", &["stream_id", "aggregate_type", "aggregate_id", "created_at", "version"]),
+    (
+        "domain_event",
+        &[
+            "event_id",
+            "stream_id",
+            "event_type",
+            "event_version",
+            "aggregate_version",
+            "event_data",
+            "metadata",
+            "occurred_at",
+            "causation_id",
+            "correlation_id",
+        ],
+    ),
+];
+
+impl Migration {
+    pub(crate) fn description(&self) -> &'static str {
+        let first = self.up.lines().next().unwrap_or_default();
+        first.strip_prefix("-- description: ").unwrap_or(first)
+    }
+
+    pub(crate) fn checksum(&self) -> String {
+        sha256_hex(format!("{}\0{}", self.up, self.down).as_bytes())
+    }
+
+    pub(crate) fn is_base(&self) -> bool {
+        self.id.starts_with("base/")
+    }
+}
+
+/// SQL written for plain names, with the prefix of a namespace before every name that begins with a table's.
+pub(crate) fn render(sql: &str, prefix: &str) -> String {
+    let is_word = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    let mut out = String::with_capacity(sql.len());
+    let mut rest = sql;
+    while !rest.is_empty() {
+        let word = rest.find(|c| !is_word(c)).unwrap_or(rest.len());
+        let (name, after) = rest.split_at(word);
+        let of_table = |table: &str| {
+            name.strip_prefix(table).is_some_and(|tail| tail.is_empty() || tail.starts_with('_'))
+        };
+        if TABLES.iter().any(|table| of_table(table)) {
+            out.push_str(prefix);
+        }
+        out.push_str(name);
+        let gap = after.find(is_word).unwrap_or(after.len());
+        out.push_str(&after[..gap]);
+        rest = &after[gap..];
+    }
+    out
+}
+
+/// What a module's tables are prefixed with.
+pub(crate) fn prefix_of(scope: &ModuleScope) -> String {
+    scope.namespace.as_ref().map(|namespace| format!("{namespace}_")).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::render;
+
+    #[test]
+    fn a_namespace_goes_before_tables_and_what_is_named_after_them() {
+        assert_eq!(
+            render(
+                "CREATE INDEX domain_event_tenant ON domain_event (stream_id); -- my_domain_event",
+                "jobs_"
+            ),
+            "CREATE INDEX jobs_domain_event_tenant ON jobs_domain_event (stream_id); -- my_domain_event"
+        );
+        assert_eq!(render("SELECT 'é' FROM event_streams", "jobs_"), "SELECT 'é' FROM event_streams");
+    }
+}
