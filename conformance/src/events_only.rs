@@ -17,7 +17,7 @@ pub struct EventsOnly {
 
 impl EventsOnly {
     /// A backend that serves `store` to `tenant`.
-    pub fn new(tenant: TenantId, store: Arc<dyn EventStore>) -> Arc<dyn OpenBackend> {
+    pub fn serving(tenant: TenantId, store: Arc<dyn EventStore>) -> Arc<dyn OpenBackend> {
         Arc::new(Self { tenant, store })
     }
 }

@@ -203,6 +203,9 @@ impl Report {
     }
 
     /// `report.json`.
+    ///
+    /// # Panics
+    /// Never: plain values always become JSON.
     pub fn json(&self) -> String {
         let backends = self.columns.iter().map(|(name, column)| (name.as_str(), json_column(column)));
         let report = JsonReport { backends: backends.collect(), mutants: &self.mutants };

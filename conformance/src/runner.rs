@@ -14,9 +14,9 @@ use crate::report::{CaseResult, Column, Outcome};
 use crate::support::NOTES;
 
 /// How long a case may take.
-const CASE_LIMIT: Duration = Duration::from_secs(60);
+const CASE_LIMIT: Duration = Duration::from_mins(1);
 /// How long a place may take to be made ready: the first one may have to fetch a server.
-const START_LIMIT: Duration = Duration::from_secs(300);
+const START_LIMIT: Duration = Duration::from_mins(5);
 
 type Started = Result<Arc<dyn AnyHarness>, String>;
 

@@ -18,7 +18,11 @@ async fn main() -> Result<()> {
     for module in ["orders", "billing", "orders"] {
         let event = NewEvent::new("Noted", Json::of(&serde_json::json!({ "by": module }))?)?;
         let stream = StreamId::new("Note", Uuid::now_v7())?;
-        db.events(module)?.store().await?.append(Append::one(stream, Expected::NoStream, vec![event])).await?;
+        db.events(module)?
+            .store()
+            .await?
+            .append(Append::one(stream, Expected::NoStream, vec![event]))
+            .await?;
     }
     for module in ["orders", "billing"] {
         let module = db.module(module)?;

@@ -6,10 +6,14 @@ use changeover::{Error, Result, RunQueryDsl, StreamEvent, TxError, Uuid};
 use diesel::prelude::*;
 use serde::{Deserialize, Serialize};
 
-diesel::table! {
-    shipments (order_id) {
-        order_id -> Text,
-        carrier -> Text,
+use schema::shipments;
+
+mod schema {
+    diesel::table! {
+        shipments (order_id) {
+            order_id -> Text,
+            carrier -> Text,
+        }
     }
 }
 
@@ -55,9 +59,11 @@ async fn main() -> Result<(), TxError> {
     let module = db.module("orders")?;
     module
         .transaction(async |tx| {
-            diesel::sql_query("CREATE TABLE IF NOT EXISTS shipments (order_id TEXT PRIMARY KEY, carrier TEXT NOT NULL)")
-                .execute(tx.conn())
-                .await?;
+            diesel::sql_query(
+                "CREATE TABLE IF NOT EXISTS shipments (order_id TEXT PRIMARY KEY, carrier TEXT NOT NULL)",
+            )
+            .execute(tx.conn())
+            .await?;
             Ok(())
         })
         .await?;
@@ -77,7 +83,8 @@ async fn main() -> Result<(), TxError> {
 
     let order = orders.load(id, Order::apply).await?;
     println!("order {id}: {}, shipped {}", order.item, order.carrier.as_deref().unwrap_or("not yet"));
-    match orders.execute(id, Order::apply, |order| Ok([order.ship("by ship")?])).await {
+    let again: Result<_> = orders.execute(id, Order::apply, |order| Ok([order.ship("by ship")?])).await;
+    match again {
         Ok(_) => println!("shipped twice"),
         Err(error) => println!("shipping it again: {error}"),
     }

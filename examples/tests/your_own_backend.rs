@@ -25,7 +25,7 @@ impl Harness for JournalHarness {
     }
 
     async fn client(&self) -> Arc<dyn OpenBackend> {
-        EventsOnly::new(self.tenant(), self.journal.client())
+        EventsOnly::serving(self.tenant(), self.journal.client())
     }
 }
 

@@ -18,7 +18,7 @@ fn assert_conflict(error: &Error, on: &StreamId, wanted: Expected, found: Option
     let Some(Detail::Conflict { stream, expected, actual }) = error.detail() else {
         panic!("a conflict without its detail: {error}");
     };
-    assert_eq!((stream, *expected, actual.map(|version| version.get())), (on, wanted, found));
+    assert_eq!((stream, *expected, actual.map(changeover_core::events::Version::get)), (on, wanted, found));
     assert_eq!(error.was_applied(), Some(Applied::No));
     assert!(!error.may_retry(true), "a conflict is not to be retried");
 }

@@ -118,12 +118,11 @@ pub async fn late_roll_back_stalls_no_reader(h: &dyn AnyHarness) {
         tail.catch_up(&*reader).await;
         sleep(Duration::from_millis(40)).await;
     }
-    match held {
-        Some(held) => held.roll_back().await,
-        None => {
-            let refused_batch = Append::one(stream(), Expected::Exists, never);
-            refused(store.append(refused_batch).await, ErrorKind::VersionConflict);
-        }
+    if let Some(held) = held {
+        held.roll_back().await
+    } else {
+        let refused_batch = Append::one(stream(), Expected::Exists, never);
+        refused(store.append(refused_batch).await, ErrorKind::VersionConflict);
     }
     finish(other).await;
     tail.catch_up(&*reader).await;
