@@ -1,5 +1,7 @@
 //! The journal under the conformance suite, in about fifteen lines, and what only a journal can break.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests may panic as tests do")]
+
 use std::io::Write as _;
 use std::sync::Arc;
 
