@@ -8,20 +8,17 @@ fn config() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../config")
 }
 
-fn is_as_generated(path: &Path, text: &str) {
-    if std::env::var_os("CHANGEOVER_WRITE").is_some() {
-        std::fs::write(path, text).unwrap();
-    }
-    let found = std::fs::read_to_string(path).unwrap_or_default();
-    assert!(found == text, "{} is out of date: run this test with CHANGEOVER_WRITE=1", path.display());
-}
-
 // S0-MIG-018: the init scripts are the migrations, in order.
 #[test]
 fn the_init_scripts_are_made_of_the_migrations() {
     let scripts = changeover_postgres::init_scripts(Family::Events);
     for (name, text) in &scripts {
-        is_as_generated(&config().join("postgres").join(name), text);
+        let path = config().join("postgres").join(name);
+        if std::env::var_os("CHANGEOVER_WRITE").is_some() {
+            std::fs::write(&path, text).unwrap();
+        }
+        let found = std::fs::read_to_string(&path).unwrap_or_default();
+        assert!(found == *text, "{} is out of date: run this test with CHANGEOVER_WRITE=1", path.display());
     }
     let files = std::fs::read_dir(config().join("postgres")).unwrap().count();
     assert_eq!(files, scripts.len(), "a file in config/postgres is no migration any more");
