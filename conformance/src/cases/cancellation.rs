@@ -34,7 +34,11 @@ async fn dropped_after<T>(times: usize, work: impl Future<Output = T>) -> Option
 
 /// A store on a pool of one connection, where the harness can open one, else on the usual one.
 async fn narrow(h: &dyn AnyHarness, acquire_timeout: Option<Duration>) -> Arc<dyn EventStore> {
-    let options = OpenOptions { pool_size: Some(1), acquire_timeout, ..OpenOptions::default() };
+    let options = OpenOptions {
+        pool_size: Some(1),
+        acquire_timeout,
+        operation_timeout: acquire_timeout.map(|time| time / 2),
+    };
     let backend = match or_note("a pool of one connection", h.faults().client_with(options).await) {
         Some(backend) => backend,
         None => h.client().await,
