@@ -240,7 +240,7 @@ impl<const SHARED: bool> Faults for PostgresHarness<SHARED> {
 
     async fn make_schema_newer(&self) -> Fault<()> {
         let sql = "INSERT INTO changeover._migrations (module, id, description, checksum) \
-                   VALUES ('events', '9999_future', 'of a newer program', repeat('0', 64))";
+                   VALUES ('events', 'events/9999_future', 'of a newer program', repeat('0', 64))";
         must("record a migration", self.database.execute(sql).await);
         Ok(())
     }
@@ -285,16 +285,25 @@ impl<const SHARED: bool> Faults for PostgresHarness<SHARED> {
     }
 
     async fn schema(&self) -> Fault<Vec<String>> {
-        let sql = "SELECT line FROM ( \
-                     SELECT format('column %s.%s %s %s %s %s', table_schema, table_name, column_name, data_type, is_nullable, \
-                                   column_default) AS line FROM information_schema.columns \
-                     UNION ALL SELECT format('index %s', indexdef) FROM pg_indexes \
-                     UNION ALL SELECT format('rule %s %s %s', conrelid::regclass, conname, pg_get_constraintdef(oid)) \
-                       FROM pg_constraint \
-                     UNION ALL SELECT format('trigger %s', pg_get_triggerdef(oid)) FROM pg_trigger WHERE NOT tgisinternal \
-                     UNION ALL SELECT format('policy %s %s %s', tablename, policyname, qual) FROM pg_policies \
-                   ) AS lines WHERE line NOT LIKE '%pg_catalog.%' AND line NOT LIKE '%information_schema.%' ORDER BY line";
-        Ok(self.lines(sql).await)
+        let sql = "WITH ours AS (SELECT oid FROM pg_namespace \
+                     WHERE nspname NOT LIKE 'pg\\_%' AND nspname <> 'information_schema') \
+                   SELECT format('column %s.%s.%s %s %s %s', table_schema, table_name, column_name, data_type, is_nullable, \
+                                 column_default) AS line FROM information_schema.columns \
+                     WHERE to_regnamespace(table_schema) IN (SELECT oid FROM ours) \
+                   UNION ALL SELECT format('index %s', pg_get_indexdef(oid)) FROM pg_class \
+                     WHERE relkind = 'i' AND relnamespace IN (SELECT oid FROM ours) \
+                   UNION ALL SELECT format('rule %s %s %s', conrelid::regclass, conname, pg_get_constraintdef(oid)) \
+                     FROM pg_constraint WHERE connamespace IN (SELECT oid FROM ours) \
+                   UNION ALL SELECT format('trigger %s', pg_get_triggerdef(oid)) FROM pg_trigger WHERE NOT tgisinternal \
+                   UNION ALL SELECT format('policy %s %s %s', tablename, policyname, qual) FROM pg_policies \
+                   UNION ALL SELECT format('function %s %s', oid::regprocedure, md5(prosrc)) FROM pg_proc \
+                     WHERE pronamespace IN (SELECT oid FROM ours) \
+                   ORDER BY line";
+        let client = self.raw().await;
+        // Names are written in full only where no search path finds them.
+        must("set the search path", client.batch_execute("SET search_path = pg_catalog").await);
+        let rows = must("read the schema", client.query(sql, &[]).await);
+        Ok(rows.iter().map(|row| row.get(0)).collect())
     }
 
     async fn break_rules(&self) -> Fault<Vec<String>> {

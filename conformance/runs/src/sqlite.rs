@@ -70,8 +70,11 @@ impl<const ADOPTED: bool> SqliteHarness<ADOPTED> {
 }
 
 fn settings(path: &Path) -> BackendSettings {
-    // The suite asks for answers, not for what survives a power cut.
-    BackendSettings::new("sqlite").with("path", path.to_string_lossy()).with("synchronous", "normal")
+    // The suite asks for answers, not for what survives a power cut; `start` migrates, and what is not migrated stays so.
+    BackendSettings::new("sqlite")
+        .with("path", path.to_string_lossy())
+        .with("synchronous", "normal")
+        .with("migrate_on_start", "false")
 }
 
 /// A connection of another program.
@@ -184,7 +187,7 @@ impl<const ADOPTED: bool> Faults for SqliteHarness<ADOPTED> {
         if ADOPTED {
             must("make a legacy file", raw(&path).batch_execute(LEGACY));
         }
-        let settings = settings(&path).with("migrate_on_start", "false");
+        let settings = settings(&path);
         Ok(must("open the file", Sqlite.open(&settings).await))
     }
 
@@ -293,6 +296,7 @@ impl<const ADOPTED: bool> Faults for SqliteHarness<ADOPTED> {
             settings = settings.with("pool.connect_timeout", text(time)).with("busy_timeout", text(time / 2));
         }
         if let Some(time) = options.operation_timeout {
+            // The time-out of a whole operation here is the wait for another program.
             settings = settings.with("busy_timeout", text(time));
         }
         Ok(must("open the file", Sqlite.open(&settings).await))

@@ -107,6 +107,11 @@ impl Pools {
         format!("pool: {used} of {} connections in use, {idle} idle", self.max_size)
     }
 
+    /// Whether everybody is refused by now.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.permits.is_closed()
+    }
+
     /// Refuses everybody from now on, and closes the idle connections.
     pub(crate) fn close(&self) {
         self.permits.close();

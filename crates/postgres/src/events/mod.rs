@@ -18,6 +18,7 @@ use changeover_core::{
     ModuleScope, Result, Subscription, Support, TenantId, Uuid,
 };
 use tokio::sync::OnceCell;
+use tokio_postgres::Row;
 
 pub(crate) use append::{Arrays, Outcome, answers};
 pub(crate) use lane::Lane;
@@ -63,6 +64,10 @@ impl Log {
                 let module = self.scope.module.as_str();
                 let rows = conn.read(&self.statements.module, &[&module]).await?;
                 let row = rows.first().ok_or_else(|| no_module(module))?;
+                // Here, since everything asks for the id first: nothing is written or read by a schema of another
+                // program.
+                let ready = conn.read(&self.statements.ready, &[&module]).await?;
+                check_schema(module, applied_ids(ready.first().ok_or_else(unreadable)?)?.as_deref())?;
                 Ok(LogId(row.try_get::<_, Uuid>(0).map_err(|_| unreadable())?))
             })
             .await
@@ -113,6 +118,26 @@ pub(crate) async fn owner_by(conn: &mut PgClient, scope: &ModuleScope) -> Result
     }
 }
 
+/// The migrations this program needs, if they are the ones that are applied.
+fn check_schema(module: &str, applied: Option<&str>) -> Result<String> {
+    let known = shipped::ids(changeover_core::backend::Family::Events).join(" ");
+    if applied == Some(&*known) {
+        return Ok(known);
+    }
+    Err(Error::new(
+        ErrorKind::SchemaMismatch,
+        format!(
+            "module {module} has the migrations {:?}, this program needs {known:?}; run migrate up, or a newer program",
+            applied.unwrap_or_default()
+        ),
+    ))
+}
+
+/// The applied migrations in a row of the statement `ready`.
+fn applied_ids(row: &Row) -> Result<Option<String>> {
+    row.try_get(2).map_err(|_| unreadable())
+}
+
 fn no_module(module: &str) -> Error {
     Error::new(
         ErrorKind::SchemaMismatch,
@@ -141,7 +166,7 @@ impl PostgresEvents {
     }
 
     fn check_open(&self) -> Result<()> {
-        if self.closed.load(Ordering::Relaxed) { Err(closed()) } else { Ok(()) }
+        if self.closed.load(Ordering::Relaxed) || self.log.pools.is_closed() { Err(closed()) } else { Ok(()) }
     }
 
     async fn append_one(&self, request: Append) -> Result<Appended> {
@@ -252,20 +277,10 @@ impl Log {
         let rows = conn.read(&self.statements.ready, &[&module]).await?;
         let row = rows.first().ok_or_else(unreadable)?;
         let column = |index: usize| row.try_get::<_, Option<String>>(index).map_err(|_| unreadable());
-        let (version, owner, applied) = (column(0)?, column(1)?, column(2)?);
+        let (version, owner, applied) = (column(0)?, column(1)?, applied_ids(row)?);
         let waiting = row.try_get::<_, i64>(3).map_err(|_| unreadable())?;
 
-        let known = shipped::ids(changeover_core::backend::Family::Events).join(" ");
-        if applied.as_deref() != Some(&known) {
-            return Err(Error::new(
-                ErrorKind::SchemaMismatch,
-                format!(
-                    "module {module} has the migrations {:?}, this program needs {known:?}; run migrate up, or a newer \
-                     program",
-                    applied.unwrap_or_default()
-                ),
-            ));
-        }
+        let known = check_schema(module, applied.as_deref())?;
         match owner {
             Some(owner) if owner != "postgres" => {
                 return Err(Error::new(
