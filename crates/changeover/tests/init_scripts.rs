@@ -1,5 +1,7 @@
 //! The init scripts below `config/postgres` are made of the migrations. `CHANGEOVER_WRITE=1` writes them anew.
 
+#![allow(clippy::unwrap_used, reason = "a failure here fails the test")]
+
 use std::path::{Path, PathBuf};
 
 use changeover::backend::Family;
