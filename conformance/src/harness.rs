@@ -132,137 +132,140 @@ pub trait Held: Send {
     async fn roll_back(self: Box<Self>);
 }
 
-const NONE: Unsupported = Unsupported("this harness causes no faults of this kind");
-
 /// What only the owner of a database can do to it. Each method that a harness leaves out answers [`Unsupported`].
 #[async_trait]
 pub trait Faults: Send + Sync {
+    /// Why the methods that a harness leaves out cause nothing.
+    fn otherwise(&self) -> Unsupported {
+        Unsupported("this harness causes no faults of this kind")
+    }
+
     /// Does `append` (of the harness's module and tenant) in a transaction of its own and keeps that open.
     async fn hold_append(&self, _append: Append) -> Fault<Box<dyn Held>> {
-        Err(NONE)
+        Err(self.otherwise())
     }
 
     /// Opens a writing transaction in the same database that has nothing to do with the store, and keeps it open.
     async fn hold_unrelated_transaction(&self) -> Fault<Box<dyn Held>> {
-        Err(NONE)
+        Err(self.otherwise())
     }
 
     /// Takes the lock that every writer needs, as another program would, and keeps it.
     async fn hold_write_lock(&self) -> Fault<Box<dyn Held>> {
-        Err(NONE)
+        Err(self.otherwise())
     }
 
     /// A client whose connections lead over a line that [`Faults::cut_connections`], [`Faults::cut_at_commit`],
     /// [`Faults::freeze`] and [`Faults::thaw`] act on.
     async fn fragile_client(&self, _options: OpenOptions) -> Fault<Arc<dyn OpenBackend>> {
-        Err(NONE)
+        Err(self.otherwise())
     }
 
     /// Cuts the open connections of the fragile clients; new ones can be made.
     async fn cut_connections(&self) -> Fault<()> {
-        Err(NONE)
+        Err(self.otherwise())
     }
 
     /// Lets the next append of a fragile client be carried out and cuts the line before its answer comes back.
     async fn cut_at_commit(&self) -> Fault<()> {
-        Err(NONE)
+        Err(self.otherwise())
     }
 
     /// Makes the database silent towards fragile clients: connections stay, nothing is answered.
     async fn freeze(&self) -> Fault<()> {
-        Err(NONE)
+        Err(self.otherwise())
     }
 
     /// Ends [`Faults::freeze`].
     async fn thaw(&self) -> Fault<()> {
-        Err(NONE)
+        Err(self.otherwise())
     }
 
     /// Lets the server end all sessions of the clients, as an administrator would.
     async fn kill_sessions(&self) -> Fault<()> {
-        Err(NONE)
+        Err(self.otherwise())
     }
 
     /// Lets the server end the sessions that wait for notifications.
     async fn kill_listeners(&self) -> Fault<()> {
-        Err(NONE)
+        Err(self.otherwise())
     }
 
     /// Makes the database read-only, or writable again.
     async fn set_read_only(&self, _on: bool) -> Fault<()> {
-        Err(NONE)
+        Err(self.otherwise())
     }
 
     /// Lets the database have no room for more data, or as much as it needs again.
     async fn set_disk_full(&self, _on: bool) -> Fault<()> {
-        Err(NONE)
+        Err(self.otherwise())
     }
 
     /// A client of an empty database without the schema.
     async fn unmigrated_client(&self) -> Fault<Arc<dyn OpenBackend>> {
-        Err(NONE)
+        Err(self.otherwise())
     }
 
     /// Records one more migration than this program knows, as a newer program would.
     async fn make_schema_newer(&self) -> Fault<()> {
-        Err(NONE)
+        Err(self.otherwise())
     }
 
     /// Rows of each table of the place, over all tenants.
     async fn row_counts(&self) -> Fault<BTreeMap<String, u64>> {
-        Err(NONE)
+        Err(self.otherwise())
     }
 
     /// Overwrites a value past the store.
     async fn plant(&self, _row: RawRow) -> Fault<()> {
-        Err(NONE)
+        Err(self.otherwise())
     }
 
     /// Tries to change and to delete the stored events by SQL, as every role the store's users have, and says for each
     /// attempt that was let through what it was.
     async fn tamper(&self) -> Fault<Vec<String>> {
-        Err(NONE)
+        Err(self.otherwise())
     }
 
     /// A client whose sessions have this time zone.
     async fn client_in_time_zone(&self, _zone: &str) -> Fault<Arc<dyn OpenBackend>> {
-        Err(NONE)
+        Err(self.otherwise())
     }
 
     /// A client whose clock (the one `recorded_at` is taken from) is off by this many microseconds.
     async fn client_with_clock_off_by(&self, _micros: i64) -> Fault<Arc<dyn OpenBackend>> {
-        Err(NONE)
+        Err(self.otherwise())
     }
 
     /// As [`Harness::client`], with the refusal where that would panic.
     async fn try_client(&self) -> Fault<changeover_core::Result<Arc<dyn OpenBackend>>> {
-        Err(NONE)
+        Err(self.otherwise())
     }
 
     /// Does `append` (of the harness's module and tenant) in a process of its own; the kind of its error, if it failed.
     async fn append_in_another_process(&self, _append: Append) -> Fault<Result<(), ErrorKind>> {
-        Err(NONE)
+        Err(self.otherwise())
     }
 
     /// The reads of single streams whose plan, on the tables as they are now, goes through a whole table.
     async fn full_scans(&self) -> Fault<Vec<String>> {
-        Err(NONE)
+        Err(self.otherwise())
     }
 
     /// Every column, index and rule of the place's tables, a line each, in a fixed order.
     async fn schema(&self) -> Fault<Vec<String>> {
-        Err(NONE)
+        Err(self.otherwise())
     }
 
     /// Tries by SQL what the schema itself must refuse (a version or an event id twice, version 0, an event without its
     /// stream) and says for each attempt that was let through what it was.
     async fn break_rules(&self) -> Fault<Vec<String>> {
-        Err(NONE)
+        Err(self.otherwise())
     }
 
     /// A client opened otherwise than usual.
     async fn client_with(&self, _options: OpenOptions) -> Fault<Arc<dyn OpenBackend>> {
-        Err(NONE)
+        Err(self.otherwise())
     }
 }
 

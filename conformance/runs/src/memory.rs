@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use changeover_conformance::{Faults, Harness, StartError};
+use changeover_conformance::{Faults, Harness, StartError, Unsupported};
 use changeover_core::{Backend, BackendSettings, OpenBackend};
 use changeover_memory::Memory;
 
@@ -35,4 +35,8 @@ impl Harness for MemoryHarness {
 }
 
 #[async_trait]
-impl Faults for MemoryHarness {}
+impl Faults for MemoryHarness {
+    fn otherwise(&self) -> Unsupported {
+        Unsupported("maps in the own process: no line, no server, no disk and no schema that could fail")
+    }
+}

@@ -156,6 +156,10 @@ const TABLES: &str = "SELECT format('%I.%I', schemaname, tablename) FROM pg_tabl
 
 #[async_trait]
 impl<const SHARED: bool> Faults for PostgresHarness<SHARED> {
+    fn otherwise(&self) -> Unsupported {
+        Unsupported("the server's own clock, disk and processes are not the suite's to touch")
+    }
+
     async fn hold_append(&self, append: Append) -> Fault<Box<dyn Held>> {
         let client = self.client().await;
         let client: &dyn Any = &*client;
@@ -225,10 +229,6 @@ impl<const SHARED: bool> Faults for PostgresHarness<SHARED> {
         let sql = format!("ALTER DATABASE {} {value}", self.database.name());
         must("set the mode", client.batch_execute(&sql).await);
         Ok(())
-    }
-
-    async fn set_disk_full(&self, _on: bool) -> Fault<()> {
-        Err(Unsupported("the disk of a server that others use as well is not filled up"))
     }
 
     async fn unmigrated_client(&self) -> Fault<Arc<dyn OpenBackend>> {

@@ -20,8 +20,6 @@ use tempfile::TempDir;
 /// The schema of legacy programs, as they made it.
 const LEGACY: &str = include_str!("../../../crates/sqlite/tests/legacy.sql");
 
-const NO_LINE: Unsupported =
-    Unsupported("no line leads to a file: there is nothing to cut, to freeze or to kill");
 const NO_RULES: Unsupported =
     Unsupported("adoption never alters the tables of legacy programs, so they keep no rules");
 
@@ -147,6 +145,12 @@ fn let_through(path: &Path, statements: &[&str]) -> Vec<String> {
 
 #[async_trait]
 impl<const ADOPTED: bool> Faults for SqliteHarness<ADOPTED> {
+    fn otherwise(&self) -> Unsupported {
+        Unsupported(
+            "a file that is opened in the own process: no line or server that could fail, and the machine's own disk",
+        )
+    }
+
     async fn hold_append(&self, append: Append) -> Fault<Box<dyn Held>> {
         let client = must("open the file", OpenSqlite::open(&self.settings()).await);
         let mut transaction = must("begin", client.begin(&self.scope(), &self.tenant()).await);
@@ -164,22 +168,6 @@ impl<const ADOPTED: bool> Faults for SqliteHarness<ADOPTED> {
         let mut conn = raw(&self.path());
         must("begin", conn.batch_execute("BEGIN IMMEDIATE"));
         Ok(Box::new(HeldLock(conn)))
-    }
-
-    async fn fragile_client(&self, _options: OpenOptions) -> Fault<Arc<dyn OpenBackend>> {
-        Err(NO_LINE)
-    }
-
-    async fn cut_connections(&self) -> Fault<()> {
-        Err(NO_LINE)
-    }
-
-    async fn kill_sessions(&self) -> Fault<()> {
-        Err(NO_LINE)
-    }
-
-    async fn kill_listeners(&self) -> Fault<()> {
-        Err(NO_LINE)
     }
 
     async fn unmigrated_client(&self) -> Fault<Arc<dyn OpenBackend>> {
