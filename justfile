@@ -46,9 +46,9 @@ bench *arguments:
 demo:
     cargo run -- demo
 
-# The event streams of ../shared/data into a backend of the settings, and out again to compare.
-import-shared backend="legacy":
-    for file in ../shared/data/streams_*.jsonl; do cargo run --quiet -- events import "$file" --backend {{ backend }}; done
+# The event streams of ../shared/data into SQLite and PostgreSQL, out again, and compared record by record.
+import-shared:
+    ./test -p changeover-cli real_streams_survive
 
 # Stops the PostgreSQL that tests run by hand left running.
 stop-postgres:
