@@ -6,10 +6,11 @@
 //! ```
 //! # use std::sync::Arc;
 //! # use async_trait::async_trait;
-//! # use changeover_conformance::{Harness, StartError};
-//! # use changeover_core::OpenBackend;
+//! # use changeover_conformance::{EventsOnly, Harness, StartError};
+//! # use changeover_core::{EventStore, OpenBackend};
+//! # async fn open_my_store() -> Result<Arc<dyn EventStore>, StartError> { Err("yours goes here".into()) }
 //! struct MyHarness {
-//!     /* where the data of this one case are */
+//!     store: Arc<dyn EventStore>,
 //! }
 //!
 //! #[async_trait]
@@ -17,11 +18,11 @@
 //!     const NAME: &str = "mine";
 //!
 //!     async fn start() -> Result<Self, StartError> {
-//!         Ok(Self {})
+//!         Ok(Self { store: open_my_store().await? })
 //!     }
 //!
 //!     async fn client(&self) -> Arc<dyn OpenBackend> {
-//!         unimplemented!("open the store; `EventsOnly` makes a backend of a store")
+//!         EventsOnly::serving(self.tenant(), Arc::clone(&self.store))
 //!     }
 //! }
 //!
