@@ -18,6 +18,7 @@ mod classify;
 mod connect;
 mod database;
 mod events;
+mod lane;
 mod migrate;
 mod owner;
 mod schema;
@@ -109,7 +110,7 @@ impl OpenSqlite {
             self.migrations(scope, Family::Events)?.up().await?;
         }
         let tables = Arc::new(Tables::new(scope, tenant, options));
-        let schema = Schema::events(scope, &options.name);
+        let schema = Schema::new(scope, Family::Events, &options.name);
         let adopted = self.database.read(move |conn| schema.is_adopted(conn)).await?;
         if adopted && *tenant != options.tenant {
             return Err(tables.other_tenant());
@@ -147,10 +148,7 @@ impl OpenBackend for OpenSqlite {
     }
 
     fn migrations(&self, scope: &ModuleScope, family: Family) -> Result<Arc<dyn Migrations>> {
-        if family != Family::Events {
-            return Err(self.place(events_only(family), "backend.migrations"));
-        }
-        let schema = Schema::events(scope, &self.database.options.name);
+        let schema = Schema::new(scope, family, &self.database.options.name);
         Ok(Arc::new(SqliteMigrations { database: Arc::clone(&self.database), schema }))
     }
 

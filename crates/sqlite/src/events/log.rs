@@ -4,6 +4,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
+use changeover_core::backend::Family;
 use changeover_core::events::StreamId;
 use changeover_core::{
     Checkpoint, ConsumerName, Error, ErrorKind, LogId, ModuleScope, Result, TenantId, Uuid,
@@ -59,7 +60,7 @@ impl Tables {
         Self {
             tenant: tenant.clone(),
             adopted_tenant: options.tenant.clone(),
-            schema: Schema::events(scope, &options.name),
+            schema: Schema::new(scope, Family::Events, &options.name),
             native: Statements::native(&prefix),
             adopted: Statements::adopted(&prefix),
             own: OwnStatements {

@@ -2,7 +2,6 @@
 
 pub(crate) mod append;
 mod decode;
-pub(crate) mod lane;
 pub(crate) mod log;
 mod read;
 mod statements;
@@ -24,6 +23,7 @@ use diesel::SqliteConnection;
 use crate::classify::Failure;
 use crate::connect::closed;
 use crate::database::Database;
+use crate::lane;
 use log::Tables;
 
 /// The events of one module and tenant.
@@ -78,7 +78,12 @@ impl EventStore for SqliteEvents {
         let refuse = |error: Error| self.place(error, operation).applied(Applied::No);
         self.still_open().map_err(refuse)?;
         request.validate().map_err(refuse)?;
-        let submitted = lane::submit(&self.database, &self.tables, request);
+        let events = request.streams.iter().map(|part| part.events.len()).sum();
+        let tables = Arc::clone(&self.tables);
+        let is_news = |appended: &Appended| !appended.repeated;
+        let submitted = lane::submit(&self.database, events, is_news, move |conn| {
+            append::append(conn, &tables, &request)
+        });
         submitted.await.map_err(|error| self.place(error, operation))
     }
 
