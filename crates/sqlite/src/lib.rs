@@ -18,16 +18,18 @@ mod classify;
 mod connect;
 mod database;
 mod events;
+mod handle;
 mod lane;
 mod migrate;
 mod owner;
+mod place;
 mod schema;
 mod settings;
 mod sql;
 mod transaction;
+mod values;
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use async_trait::async_trait;
 use changeover_core::backend::{Check, Family, Migrations};
@@ -36,12 +38,14 @@ use changeover_core::{
     PlaybookCatalog, Result, SettingKey, TenantId,
 };
 use diesel::SqliteConnection;
-use tokio::runtime::{Handle, RuntimeFlavor};
+use tokio::runtime::{Handle as Runtime, RuntimeFlavor};
 
 use crate::database::Database;
 use crate::events::SqliteEvents;
 use crate::events::log::Tables;
+use crate::handle::Handle;
 use crate::migrate::{Schema, SqliteMigrations};
+use crate::place::other_tenant;
 use crate::settings::{KEYS, Options};
 
 pub use crate::transaction::Transaction;
@@ -82,7 +86,7 @@ impl OpenSqlite {
         let options = Options::read(settings)?;
         let name = options.name.clone();
         let place = |error: Error| error.during("backend.open").with("backend", &name);
-        let flavor = Handle::try_current().map(|handle| handle.runtime_flavor());
+        let flavor = Runtime::try_current().map(|handle| handle.runtime_flavor());
         if !matches!(flavor, Ok(RuntimeFlavor::MultiThread)) {
             let message = "SQLite needs tokio's multi-thread runtime; write #[tokio::main], or \
                            #[tokio::test(flavor = \"multi_thread\")]";
@@ -101,26 +105,27 @@ impl OpenSqlite {
     /// `Unavailable` if the turn to write does not come within `pool.connect_timeout`.
     pub async fn begin(&self, scope: &ModuleScope, tenant: &TenantId) -> Result<Transaction> {
         let events = self.open_events(scope, tenant).await?;
-        Transaction::begin(Arc::clone(&self.database), events.tables).await
+        Transaction::begin(Arc::clone(&self.database), events.0.tables).await
     }
 
     async fn open_events(&self, scope: &ModuleScope, tenant: &TenantId) -> Result<SqliteEvents> {
+        let adopted = self.prepare(scope, Family::Events, tenant).await?;
+        let tables = Tables::new(scope, tenant, &self.database.options);
+        Ok(SqliteEvents(Handle::new(&self.database, tables, adopted)))
+    }
+
+    /// Brings the schema up to date if the settings say so; returns whether the tables are those of legacy programs.
+    async fn prepare(&self, scope: &ModuleScope, family: Family, tenant: &TenantId) -> Result<bool> {
         let options = &self.database.options;
         if options.migrate_on_start {
-            self.migrations(scope, Family::Events)?.up().await?;
+            self.migrations(scope, family)?.up().await?;
         }
-        let tables = Arc::new(Tables::new(scope, tenant, options));
-        let schema = Schema::new(scope, Family::Events, &options.name);
+        let schema = Schema::new(scope, family, &options.name);
         let adopted = self.database.read(move |conn| schema.is_adopted(conn)).await?;
         if adopted && *tenant != options.tenant {
-            return Err(tables.other_tenant());
+            return Err(other_tenant(&options.tenant, tenant));
         }
-        Ok(SqliteEvents {
-            database: Arc::clone(&self.database),
-            tables,
-            adopted,
-            closed: AtomicBool::new(false),
-        })
+        Ok(adopted)
     }
 
     fn place(&self, error: Error, operation: &'static str) -> Error {

@@ -61,7 +61,7 @@ const TABLES: &[&str] = &[
     "changeover_consumer",
     "audit_events",
     "audit_chain",
-    "audit_pruned",
+    "audit_anchor",
     "audit_retention",
     "idx_audit_events",
     "playbook_catalog",
@@ -73,7 +73,7 @@ pub(crate) const OWN_RECORDS: &[&str] = &[
     "changeover_log",
     "_migrations",
     "audit_chain",
-    "audit_pruned",
+    "audit_anchor",
     "audit_retention",
     "playbook_catalog_stamp",
 ];

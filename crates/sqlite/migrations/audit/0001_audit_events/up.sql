@@ -44,25 +44,22 @@ CREATE INDEX idx_audit_events_actor ON audit_events (tenant_id, actor_id, event_
 CREATE INDEX idx_audit_events_correlation_id ON audit_events (tenant_id, correlation_id, event_timestamp DESC, event_id)
     WHERE correlation_id IS NOT NULL;
 
--- One row a chain: its last link, how many of its records are kept or stand in `audit_pruned`, and the link before the
--- first of them when retention took the beginning.
+-- The last record of each chain, so that a missing end is found. No foreign key: retention may take the record.
 CREATE TABLE audit_chain (
     tenant_id      TEXT NOT NULL CHECK (typeof(tenant_id) = 'text' AND length(tenant_id) BETWEEN 1 AND 255),
     correlation_id TEXT NOT NULL CHECK (typeof(correlation_id) = 'text' AND length(correlation_id) BETWEEN 1 AND 255),
-    head           BLOB NOT NULL CHECK (typeof(head) = 'blob' AND length(head) = 32),
-    records        INTEGER NOT NULL CHECK (typeof(records) = 'integer' AND records >= 0),
-    anchor         BLOB CHECK (anchor IS NULL OR (typeof(anchor) = 'blob' AND length(anchor) = 32)),
+    event_id       TEXT NOT NULL CHECK (typeof(event_id) = 'text' AND length(event_id) = 36),
+    link           BLOB NOT NULL CHECK (typeof(link) = 'blob' AND length(link) = 32),
     PRIMARY KEY (tenant_id, correlation_id)
 );
 
--- What is left of a record that retention took from the middle of a chain: enough to go over its place.
-CREATE TABLE audit_pruned (
-    tenant_id      TEXT NOT NULL,
-    correlation_id TEXT NOT NULL,
+-- Where retention removed records of a chain: the place and the link of the last one of each gap.
+CREATE TABLE audit_anchor (
+    tenant_id      TEXT NOT NULL CHECK (typeof(tenant_id) = 'text' AND length(tenant_id) BETWEEN 1 AND 255),
+    correlation_id TEXT NOT NULL CHECK (typeof(correlation_id) = 'text' AND length(correlation_id) BETWEEN 1 AND 255),
     sequence       INTEGER NOT NULL CHECK (typeof(sequence) = 'integer' AND sequence > 0),
-    content_digest BLOB NOT NULL CHECK (typeof(content_digest) = 'blob' AND length(content_digest) = 32),
-    PRIMARY KEY (tenant_id, correlation_id, sequence),
-    FOREIGN KEY (tenant_id, correlation_id) REFERENCES audit_chain (tenant_id, correlation_id)
+    link           BLOB NOT NULL CHECK (typeof(link) = 'blob' AND length(link) = 32),
+    PRIMARY KEY (tenant_id, correlation_id, sequence)
 );
 
 -- The key to the delete trigger: retention writes what is due here, deletes, and takes it away again, all in one
