@@ -115,8 +115,7 @@ pub(crate) async fn submit<R: Send + 'static>(
         tokio::spawn(drive(Driver { database: Arc::clone(database), done: false }));
     }
     answered.await.unwrap_or_else(|_| {
-        let message =
-            "the write was given up before its outcome was known: a defect, or the runtime stopped";
+        let message = "the write was given up before its outcome was known: a defect, or the runtime stopped";
         Err(Error::new(ErrorKind::Unavailable, message).applied(Applied::Unknown))
     })
 }

@@ -14,6 +14,7 @@
 //! # }
 //! ```
 
+mod audit;
 mod classify;
 mod connect;
 mod database;
@@ -40,6 +41,8 @@ use changeover_core::{
 use diesel::SqliteConnection;
 use tokio::runtime::{Handle as Runtime, RuntimeFlavor};
 
+use crate::audit::SqliteAudit;
+use crate::audit::tables::AuditTables;
 use crate::database::Database;
 use crate::events::SqliteEvents;
 use crate::events::log::Tables;
@@ -144,8 +147,11 @@ impl OpenBackend for OpenSqlite {
         Ok(Arc::new(events.map_err(|error| self.place(error, "backend.events"))?))
     }
 
-    async fn audit(&self, _scope: &ModuleScope, _tenant: &TenantId) -> Result<Arc<dyn AuditRepository>> {
-        Err(self.place(events_only(Family::Audit), "backend.audit"))
+    async fn audit(&self, scope: &ModuleScope, tenant: &TenantId) -> Result<Arc<dyn AuditRepository>> {
+        let adopted = self.prepare(scope, Family::Audit, tenant).await;
+        let adopted = adopted.map_err(|error| self.place(error, "backend.audit"))?;
+        let tables = AuditTables::new(scope, tenant, &self.database.options);
+        Ok(Arc::new(SqliteAudit(Handle::new(&self.database, tables, adopted))))
     }
 
     async fn playbooks(&self, _scope: &ModuleScope, _tenant: &TenantId) -> Result<Arc<dyn PlaybookCatalog>> {

@@ -233,7 +233,8 @@ impl Schema {
         let status = self.status(conn)?;
         refuse_problems(&status)?;
         let records = self.applied(conn)?;
-        let back: Vec<_> = self.known()
+        let back: Vec<_> = self
+            .known()
             .collect::<Vec<_>>()
             .into_iter()
             .rev()

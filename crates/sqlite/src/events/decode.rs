@@ -32,8 +32,7 @@ pub(super) fn event(row: &Row, log: LogId) -> Result<RecordedEvent> {
     let metadata = read.optional("metadata", column::METADATA, Reader::object)?;
     Ok(RecordedEvent {
         stream: stream_name(row)?,
-        version: Version::new(version)
-            .map_err(|_| read.corrupt("aggregate_version", "is below 1"))?,
+        version: Version::new(version).map_err(|_| read.corrupt("aggregate_version", "is below 1"))?,
         checkpoint: Checkpoint::new(log, position)?,
         id,
         event_type: EventType::new(event_type)

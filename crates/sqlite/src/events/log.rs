@@ -6,9 +6,7 @@ use std::sync::{Mutex, PoisonError};
 
 use changeover_core::backend::Family;
 use changeover_core::events::StreamId;
-use changeover_core::{
-    Checkpoint, ConsumerName, Error, LogId, ModuleScope, Result, TenantId, Uuid,
-};
+use changeover_core::{Checkpoint, ConsumerName, Error, LogId, ModuleScope, Result, TenantId, Uuid};
 use diesel::SqliteConnection;
 
 use super::decode::{self, FoundStream};

@@ -29,9 +29,10 @@ impl EventStore for SqliteEvents {
     async fn append(&self, request: Append) -> Result<Appended> {
         let events = request.streams.iter().map(|part| part.events.len()).sum();
         let is_news = |appended: &Appended| !appended.repeated;
-        let write = self.0.write("events.append", request.validate(), events, is_news, move |conn, tables| {
-            append::append(conn, tables, &request)
-        });
+        let write =
+            self.0.write("events.append", request.validate(), events, is_news, move |conn, tables| {
+                append::append(conn, tables, &request)
+            });
         write.await
     }
 
@@ -61,7 +62,9 @@ impl EventStore for SqliteEvents {
 
     async fn ready(&self) -> Result<Readiness> {
         let notes = vec![self.0.note()];
-        self.0.read("events.ready", move |conn, tables| tables.verify(conn).map(|_| Readiness { notes })).await
+        self.0
+            .read("events.ready", move |conn, tables| tables.verify(conn).map(|_| Readiness { notes }))
+            .await
     }
 
     async fn close(&self) -> Result<()> {
