@@ -24,6 +24,7 @@ mod lane;
 mod migrate;
 mod owner;
 mod place;
+mod playbooks;
 mod schema;
 mod settings;
 mod sql;
@@ -49,6 +50,8 @@ use crate::events::log::Tables;
 use crate::handle::Handle;
 use crate::migrate::{Schema, SqliteMigrations};
 use crate::place::other_tenant;
+use crate::playbooks::SqlitePlaybooks;
+use crate::playbooks::tables::PlaybookTables;
 use crate::settings::{KEYS, Options};
 
 pub use crate::transaction::Transaction;
@@ -154,8 +157,11 @@ impl OpenBackend for OpenSqlite {
         Ok(Arc::new(SqliteAudit(Handle::new(&self.database, tables, adopted))))
     }
 
-    async fn playbooks(&self, _scope: &ModuleScope, _tenant: &TenantId) -> Result<Arc<dyn PlaybookCatalog>> {
-        Err(self.place(events_only(Family::Playbooks), "backend.playbooks"))
+    async fn playbooks(&self, scope: &ModuleScope, tenant: &TenantId) -> Result<Arc<dyn PlaybookCatalog>> {
+        let adopted = self.prepare(scope, Family::Playbooks, tenant).await;
+        let adopted = adopted.map_err(|error| self.place(error, "backend.playbooks"))?;
+        let tables = PlaybookTables::new(scope, tenant, &self.database.options);
+        Ok(Arc::new(SqlitePlaybooks(Handle::new(&self.database, tables, adopted))))
     }
 
     fn migrations(&self, scope: &ModuleScope, family: Family) -> Result<Arc<dyn Migrations>> {
@@ -207,11 +213,4 @@ fn look_at(conn: &mut SqliteConnection) -> Result<()> {
         ErrorKind::Unsupported,
         "the file keeps its text in UTF-16, allowed is UTF-8; make a copy with `sqlite3 OLD .dump | sqlite3 NEW`",
     ))
-}
-
-fn events_only(family: Family) -> Error {
-    Error::new(
-        ErrorKind::Unsupported,
-        format!("this version of the SQLite backend serves events only, not {}", family.as_str()),
-    )
 }

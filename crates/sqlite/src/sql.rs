@@ -20,6 +20,7 @@ use crate::classify::Failure;
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Bind<'a> {
     Int(i64),
+    OptionalInt(Option<i64>),
     Real(Option<f64>),
     Text(&'a str),
     Optional(Option<&'a str>),
@@ -38,6 +39,7 @@ impl QueryFragment<Sqlite> for Statement<'_> {
         for bind in self.binds {
             match bind {
                 Bind::Int(value) => out.push_bind_param_value_only::<BigInt, _>(value)?,
+                Bind::OptionalInt(value) => out.push_bind_param_value_only::<Nullable<BigInt>, _>(value)?,
                 Bind::Real(value) => out.push_bind_param_value_only::<Nullable<Double>, _>(value)?,
                 Bind::Text(value) => out.push_bind_param_value_only::<Text, _>(*value)?,
                 Bind::Optional(value) => out.push_bind_param_value_only::<Nullable<Text>, _>(value)?,

@@ -29,9 +29,12 @@ pub(super) fn retain(
     request: &Retain,
 ) -> Result<Retained, Failure> {
     let audit = tables.open(conn)?;
-    // A dry run does the same and takes it back; so does a failure, for others share the transaction.
+    // A dry run does the same and takes it back; so does a refusal, for others share the transaction.
     conn.batch_execute("SAVEPOINT retention")?;
     let done = Retention::new(&audit, request).run(conn);
+    if matches!(done, Err(Failure::Broken(_))) {
+        return done;
+    }
     if request.dry_run || done.is_err() {
         conn.batch_execute("ROLLBACK TO retention")?;
     }
