@@ -11,25 +11,13 @@ use changeover_core::events::{
 };
 use changeover_core::{
     Applied, Capabilities, Checkpoint, ConsumerName, Error, ErrorKind, EventStore, Feed, Limit, LogId,
-    ModuleScope, Result, Subscription, Support, TenantId, Uuid, subscription,
+    ModuleScope, Result, Subscription, TenantId, Uuid, subscription,
 };
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
-use crate::Shared;
 use crate::log::Log;
-
-const CAPABILITIES: Capabilities = Capabilities {
-    durable: Support::No("the records end with the process"),
-    shared: Support::No("the records belong to one process"),
-    concurrent_writers: Support::No("one lock orders all writes"),
-    transactions: Support::No("there is no database to hold tables of a user's own"),
-    tenants: Support::Yes,
-    push: Support::Yes,
-    recorded_time: Support::Yes,
-    hash_chain: Support::No("this version of the backend serves events only"),
-    retention: Support::No("this version of the backend serves events only"),
-};
+use crate::{OpenMemory, Shared, capabilities};
 
 /// The handle of one module and tenant.
 #[derive(Clone)]
@@ -37,19 +25,15 @@ pub(crate) struct MemoryEvents {
     shared: Arc<Shared>,
     scope: ModuleScope,
     tenant: TenantId,
+    hash_chain: bool,
     backend_closed: Arc<AtomicBool>,
     closed: Arc<AtomicBool>,
 }
 
 impl MemoryEvents {
-    pub(crate) fn new(
-        shared: &Arc<Shared>,
-        backend_closed: &Arc<AtomicBool>,
-        scope: ModuleScope,
-        tenant: TenantId,
-    ) -> Self {
-        let (shared, backend_closed) = (Arc::clone(shared), Arc::clone(backend_closed));
-        Self { shared, scope, tenant, backend_closed, closed: Arc::default() }
+    pub(crate) fn new(backend: &OpenMemory, scope: ModuleScope, tenant: TenantId) -> Self {
+        let (shared, backend_closed) = (Arc::clone(&backend.shared), Arc::clone(&backend.closed));
+        Self { shared, scope, tenant, hash_chain: backend.hash_chain, backend_closed, closed: Arc::default() }
     }
 
     /// Does `work` on the log, unless the handle was closed, and names the operation in its error.
@@ -74,7 +58,7 @@ impl MemoryEvents {
 #[async_trait]
 impl EventStore for MemoryEvents {
     fn capabilities(&self) -> Capabilities {
-        CAPABILITIES
+        capabilities(self.hash_chain)
     }
 
     async fn append(&self, request: Append) -> Result<Appended> {
