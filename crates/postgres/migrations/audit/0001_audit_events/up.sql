@@ -33,12 +33,13 @@ CREATE TABLE IF NOT EXISTS audit_store.audit_events (
     event_id        uuid NOT NULL,
     event_type      text COLLATE "C" NOT NULL CHECK (char_length(event_type) BETWEEN 1 AND 100),
     event_category  text COLLATE "C" NOT NULL CHECK (char_length(event_category) BETWEEN 1 AND 50),
-    event_outcome   text COLLATE "C" NOT NULL CHECK (char_length(event_outcome) <= 20),
+    event_outcome   text COLLATE "C" NOT NULL CHECK (event_outcome IN ('success', 'failure', 'pending', 'skipped')),
     event_timestamp timestamptz NOT NULL,
     event_date      date NOT NULL,
     service_name    text COLLATE "C" NOT NULL CHECK (char_length(service_name) BETWEEN 1 AND 100),
     service_version text COLLATE "C" CHECK (char_length(service_version) BETWEEN 1 AND 50),
-    actor_type      text COLLATE "C" NOT NULL CHECK (char_length(actor_type) <= 50),
+    actor_type      text COLLATE "C" NOT NULL
+        CHECK (actor_type IN ('system', 'user', 'service', 'operator', 'controller')),
     actor_id        text COLLATE "C" CHECK (char_length(actor_id) BETWEEN 1 AND 255),
     actor_name      text COLLATE "C" CHECK (char_length(actor_name) BETWEEN 1 AND 255),
     resource_type   text COLLATE "C" NOT NULL CHECK (char_length(resource_type) BETWEEN 1 AND 100),
@@ -55,12 +56,9 @@ CREATE TABLE IF NOT EXISTS audit_store.audit_events (
     chain_link      bytea CHECK (octet_length(chain_link) = 32 AND correlation_id IS NOT NULL),
     CONSTRAINT audit_events_pkey PRIMARY KEY (tenant_id, event_id, event_date),
     CONSTRAINT audit_events_parent_fkey FOREIGN KEY (tenant_id, parent_event_id) REFERENCES audit_store.audit_event_id,
-    CONSTRAINT audit_events_outcome_check CHECK (event_outcome IN ('success', 'failure', 'pending', 'skipped')),
-    CONSTRAINT audit_events_actor_type_check
-        CHECK (actor_type IN ('system', 'user', 'service', 'operator', 'controller')),
     -- A trigger or a generated column would come too late for the choice of the partition (DEF-12).
-    CONSTRAINT audit_events_date_check CHECK (event_date = (event_timestamp AT TIME ZONE 'UTC')::date),
-    CONSTRAINT audit_events_timestamp_check
+    CONSTRAINT audit_events_utc_date_check CHECK (event_date = (event_timestamp AT TIME ZONE 'UTC')::date),
+    CONSTRAINT audit_events_range_check
         CHECK (event_timestamp >= '1970-01-01 00:00:00+00' AND event_timestamp < '10000-01-01 00:00:00+00')
 ) PARTITION BY RANGE (event_date);
 CREATE INDEX IF NOT EXISTS idx_audit_events_event_type
@@ -123,35 +121,31 @@ COMMENT ON COLUMN audit_store.audit_head.recorded_at IS 'Time of the last record
 CREATE TABLE IF NOT EXISTS audit_store.audit_chain (
     tenant_id      text COLLATE "C" NOT NULL CHECK (char_length(tenant_id) BETWEEN 1 AND 255),
     correlation_id text COLLATE "C" NOT NULL CHECK (char_length(correlation_id) BETWEEN 1 AND 255),
-    link           bytea NOT NULL CHECK (octet_length(link) = 32),
-    event_id       uuid NOT NULL,
     sequence       bigint NOT NULL,
-    records        bigint NOT NULL CHECK (records > 0),
+    event_id       uuid NOT NULL,
+    link           bytea NOT NULL CHECK (octet_length(link) = 32),
     CONSTRAINT audit_chain_pkey PRIMARY KEY (tenant_id, correlation_id)
 ) WITH (fillfactor = 80);
-COMMENT ON TABLE audit_store.audit_chain IS 'Head of the hash chain of each correlation id; a chain whose last record retention removed has none';
+COMMENT ON TABLE audit_store.audit_chain IS 'Head of the hash chain of each correlation id, so that a missing end is found';
 COMMENT ON COLUMN audit_store.audit_chain.tenant_id IS 'Tenant that the chain belongs to';
 COMMENT ON COLUMN audit_store.audit_chain.correlation_id IS 'Correlation id that the chain is of';
-COMMENT ON COLUMN audit_store.audit_chain.link IS 'Link of the last record';
+COMMENT ON COLUMN audit_store.audit_chain.sequence IS 'Place of the last record in the order of recording';
 COMMENT ON COLUMN audit_store.audit_chain.event_id IS 'The last record';
-COMMENT ON COLUMN audit_store.audit_chain.sequence IS 'Its place in the order of recording';
-COMMENT ON COLUMN audit_store.audit_chain.records IS 'How many records of the chain are stored';
+COMMENT ON COLUMN audit_store.audit_chain.link IS 'Its link';
 
--- Retention removes by category, so the gap can be anywhere in a chain and not only at its beginning.
+-- Retention removes by category, so a gap can be anywhere in a chain and not only at its beginning.
 CREATE TABLE IF NOT EXISTS audit_store.audit_anchor (
     tenant_id      text COLLATE "C" NOT NULL CHECK (char_length(tenant_id) BETWEEN 1 AND 255),
     correlation_id text COLLATE "C" NOT NULL CHECK (char_length(correlation_id) BETWEEN 1 AND 255),
     sequence       bigint NOT NULL,
-    removed        bigint NOT NULL CHECK (removed < sequence),
     link           bytea NOT NULL CHECK (octet_length(link) = 32),
     CONSTRAINT audit_anchor_pkey PRIMARY KEY (tenant_id, correlation_id, sequence)
 );
-COMMENT ON TABLE audit_store.audit_anchor IS 'Where retention removed records of a chain: the link that the next record kept was made from';
+COMMENT ON TABLE audit_store.audit_anchor IS 'Where retention removed records of a chain: the link that the chain goes on from';
 COMMENT ON COLUMN audit_store.audit_anchor.tenant_id IS 'Tenant that the chain belongs to';
 COMMENT ON COLUMN audit_store.audit_anchor.correlation_id IS 'Correlation id that the chain is of';
-COMMENT ON COLUMN audit_store.audit_anchor.sequence IS 'Place of the record that is kept';
-COMMENT ON COLUMN audit_store.audit_anchor.removed IS 'Place of the record removed before it';
-COMMENT ON COLUMN audit_store.audit_anchor.link IS 'Link of the record removed before it';
+COMMENT ON COLUMN audit_store.audit_anchor.sequence IS 'Place of the last record removed in this gap';
+COMMENT ON COLUMN audit_store.audit_anchor.link IS 'Its link';
 
 -- Row security is forced, so that the owner, as whom the functions run, sees one tenant as well. An unset tenant and
 -- an empty one (what remains of a transaction's setting on a pooled connection) see nothing.
@@ -180,9 +174,9 @@ $row_security$;
 CREATE OR REPLACE FUNCTION audit_store.refuse_change() RETURNS trigger
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $refuse$
 BEGIN
-    IF TG_OP IN ('DELETE', 'UPDATE') AND TG_ARGV[0] = 'retention'
+    IF TG_OP = 'DELETE' AND TG_ARGV[0] = 'retention'
        AND current_setting('changeover.retention', true) = pg_current_xact_id_if_assigned()::text THEN
-        RETURN CASE WHEN TG_LEVEL = 'ROW' AND TG_OP = 'UPDATE' THEN NEW END;
+        RETURN NULL;
     END IF;
     RAISE EXCEPTION '% on %.% is refused: what is recorded does not change', TG_OP, TG_TABLE_SCHEMA, TG_TABLE_NAME
         USING ERRCODE = 'COIMM', HINT = 'Record an event that corrects the earlier one; retention removes what has expired.';
@@ -203,17 +197,15 @@ CREATE OR REPLACE TRIGGER immutable BEFORE DELETE OR TRUNCATE ON audit_store.aud
 CREATE OR REPLACE TRIGGER only_grows BEFORE UPDATE ON audit_store.audit_head
     FOR EACH ROW WHEN (NEW.tenant_id <> OLD.tenant_id OR NEW.sequence <= OLD.sequence OR NEW.recorded_at < OLD.recorded_at)
     EXECUTE FUNCTION audit_store.refuse_change();
-CREATE OR REPLACE TRIGGER immutable BEFORE TRUNCATE ON audit_store.audit_chain
+CREATE OR REPLACE TRIGGER immutable BEFORE DELETE OR TRUNCATE ON audit_store.audit_chain
     FOR EACH STATEMENT EXECUTE FUNCTION audit_store.refuse_change();
-CREATE OR REPLACE TRIGGER kept BEFORE DELETE ON audit_store.audit_chain
-    FOR EACH STATEMENT EXECUTE FUNCTION audit_store.refuse_change('retention');
 CREATE OR REPLACE TRIGGER only_grows BEFORE UPDATE ON audit_store.audit_chain
-    FOR EACH ROW WHEN ((NEW.tenant_id, NEW.correlation_id) <> (OLD.tenant_id, OLD.correlation_id)
-                       OR NEW.sequence <= OLD.sequence OR NEW.records <= OLD.records)
-    EXECUTE FUNCTION audit_store.refuse_change('retention');
-CREATE OR REPLACE TRIGGER immutable BEFORE TRUNCATE ON audit_store.audit_anchor
+    FOR EACH ROW WHEN ((NEW.tenant_id, NEW.correlation_id) IS DISTINCT FROM (OLD.tenant_id, OLD.correlation_id)
+                       OR NEW.sequence <= OLD.sequence)
+    EXECUTE FUNCTION audit_store.refuse_change();
+CREATE OR REPLACE TRIGGER immutable BEFORE UPDATE OR TRUNCATE ON audit_store.audit_anchor
     FOR EACH STATEMENT EXECUTE FUNCTION audit_store.refuse_change();
-CREATE OR REPLACE TRIGGER kept BEFORE UPDATE OR DELETE ON audit_store.audit_anchor
+CREATE OR REPLACE TRIGGER kept BEFORE DELETE ON audit_store.audit_anchor
     FOR EACH STATEMENT EXECUTE FUNCTION audit_store.refuse_change('retention');
 
 -- The first day of a month. date_trunc would go through the session's time zone.
@@ -313,7 +305,11 @@ GRANT EXECUTE ON FUNCTION audit_store.month_of, audit_store.partition_of, audit_
     audit_store.create_audit_events_partition TO changeover_app;
 GRANT USAGE ON SCHEMA audit_store TO changeover_app, changeover_copier;
 
-SELECT audit_store.create_audit_events_partition();
+DO $months$
+BEGIN
+    PERFORM audit_store.create_audit_events_partition();
+END
+$months$;
 
 INSERT INTO changeover.module AS m (module, log_id, owner, tables)
 VALUES (audit_store.module_name(), pg_catalog.gen_random_uuid(), 'none',

@@ -150,19 +150,17 @@ BEGIN
              WHERE e.verdict = 'new' AND e.request <> ALL (v_refused)
         ), chained AS MATERIALIZED (
             SELECT f.sequence, f.correlation, f.id,
-                   audit_store.chain(c.link, f.digest) OVER along AS link, count(*) OVER along AS n
+                   audit_store.chain(c.link, f.digest) OVER (PARTITION BY f.correlation ORDER BY f.sequence) AS link
               FROM fresh AS f
               LEFT JOIN LATERAL (SELECT c.link FROM audit_store.audit_chain AS c
                                   WHERE c.tenant_id = p_tenant AND c.correlation_id = f.correlation LIMIT 1) AS c ON true
              WHERE p_chained AND f.correlation IS NOT NULL
-            WINDOW along AS (PARTITION BY f.correlation ORDER BY f.sequence)
         ), heads AS (
-            INSERT INTO audit_store.audit_chain AS c (tenant_id, correlation_id, link, event_id, sequence, records)
-            SELECT DISTINCT ON (l.correlation) p_tenant, l.correlation, l.link, l.id, l.sequence, l.n
+            INSERT INTO audit_store.audit_chain (tenant_id, correlation_id, sequence, event_id, link)
+            SELECT DISTINCT ON (l.correlation) p_tenant, l.correlation, l.sequence, l.id, l.link
               FROM chained AS l ORDER BY l.correlation, l.sequence DESC
             ON CONFLICT (tenant_id, correlation_id) DO UPDATE
-                SET link = EXCLUDED.link, event_id = EXCLUDED.event_id, sequence = EXCLUDED.sequence,
-                    records = c.records + EXCLUDED.records
+                SET sequence = EXCLUDED.sequence, event_id = EXCLUDED.event_id, link = EXCLUDED.link
         )
         INSERT INTO audit_store.audit_events (
             tenant_id, sequence, event_id, event_type, event_category, event_outcome, event_timestamp, event_date,

@@ -93,29 +93,32 @@ END
 $get$;
 COMMENT ON FUNCTION audit_store.get(text, uuid) IS 'One audit event; no row if it is not stored';
 
--- The records of a chain in the order of recording, each with the link that retention left before it, if it did. The
--- head of the chain stands on every row; a chain without a record gives one row with the head alone.
+-- The records of a chain and the anchors that retention left between them, in the order of recording. The head of the
+-- chain stands on every row; where there is nothing else one row has it alone.
 CREATE OR REPLACE FUNCTION audit_store.read_chain(p_tenant text, p_correlation text, p_after bigint, p_limit bigint)
-RETURNS TABLE (head bytea, head_event uuid, anchor bytea, event audit_store.audit_events)
+RETURNS TABLE (head bytea, head_event uuid, place bigint, anchor bytea, event audit_store.audit_events)
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET plan_cache_mode = force_generic_plan AS $read_chain$
 #variable_conflict use_column
 BEGIN
     PERFORM audit_store.set_tenant(p_tenant);
     RETURN QUERY
-    SELECT c.link, c.event_id, a.link, e.event
+    SELECT c.link, c.event_id, i.sequence, i.link, i.event
       FROM (VALUES (true)) AS one
       LEFT JOIN audit_store.audit_chain AS c ON c.tenant_id = p_tenant AND c.correlation_id = p_correlation
       LEFT JOIN LATERAL (
-          SELECT e AS event, e.sequence FROM audit_store.audit_events AS e
-           WHERE e.tenant_id = p_tenant AND e.correlation_id = p_correlation AND e.sequence > p_after
-           ORDER BY e.sequence LIMIT p_limit) AS e ON true
-      LEFT JOIN audit_store.audit_anchor AS a
-             ON a.tenant_id = p_tenant AND a.correlation_id = p_correlation AND a.sequence = e.sequence
-     ORDER BY e.sequence;
+          (SELECT e.sequence, NULL::bytea AS link, e AS event FROM audit_store.audit_events AS e
+            WHERE e.tenant_id = p_tenant AND e.correlation_id = p_correlation AND e.sequence > p_after
+            ORDER BY e.sequence LIMIT p_limit)
+          UNION ALL
+          (SELECT a.sequence, a.link, NULL FROM audit_store.audit_anchor AS a
+            WHERE a.tenant_id = p_tenant AND a.correlation_id = p_correlation AND a.sequence > p_after
+            ORDER BY a.sequence LIMIT p_limit)
+          ORDER BY sequence LIMIT p_limit) AS i ON true
+     ORDER BY i.sequence;
 END
 $read_chain$;
-COMMENT ON FUNCTION audit_store.read_chain(text, text, bigint, bigint) IS 'A page of the records of a correlation id in the order of recording, with what their hash chain goes on from';
+COMMENT ON FUNCTION audit_store.read_chain(text, text, bigint, bigint) IS 'A page of the hash chain of a correlation id in the order of recording: records, anchors of what retention removed, and the head';
 
 REVOKE ALL ON FUNCTION audit_store.conditions, audit_store.query, audit_store.count(text, text[], timestamptz, timestamptz),
     audit_store.get, audit_store.read_chain FROM PUBLIC;
