@@ -4,9 +4,13 @@
 //!
 //! A write that finds the lane idle goes straight through. While one call is under way, later ones gather, and the next
 //! call takes them all. Two that must not share a call (see [`Key`]) go in different calls, in their order.
+//! After a call for many, the lane lets those who were answered run once before it makes the next call: they are likely to
+//! come back with the next write, and would otherwise just miss it.
 
 use std::collections::{HashMap, VecDeque};
+use std::hash::RandomState;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use changeover_core::{Applied, Error, ErrorKind, Result};
 use tokio::sync::oneshot;
@@ -17,6 +21,10 @@ const MAX_REQUESTS: usize = 256;
 const MAX_EVENTS: usize = 4_096;
 /// The most bytes of JSON of one call, unless a single request has more.
 const MAX_BYTES: usize = 16 * 1024 * 1024;
+/// The longest wait for those who were just answered.
+const GATHER: Duration = Duration::from_micros(300);
+/// How often the lane steps aside without a new write before it goes on.
+const QUIET: u32 = 3;
 
 /// What the writes of a lane are and where they go.
 pub(crate) trait Writes: Send + Sync + 'static {
@@ -29,7 +37,7 @@ pub(crate) trait Writes: Send + Sync + 'static {
     fn size(request: &Self::Request) -> (usize, usize);
 
     /// What keeps it from sharing a call with others.
-    fn keys(request: &Self::Request) -> Vec<Key>;
+    fn keys(request: &Self::Request, hasher: &RandomState) -> Vec<Key>;
 
     /// Stores the requests by one call, each on its own terms.
     fn store(
@@ -41,9 +49,10 @@ pub(crate) trait Writes: Send + Sync + 'static {
     fn stored(&self, answers: &[Result<Self::Answer>]);
 }
 
-/// Two requests with a key of the same name must not share a call, unless both only refer to it.
+/// Two requests with a key of the same hash must not share a call, unless both only refer to it. Two things that have one
+/// hash by chance only go in different calls.
 pub(crate) struct Key {
-    pub name: String,
+    pub hash: u64,
     pub refers: bool,
 }
 
@@ -56,11 +65,12 @@ pub(crate) struct Lane<W: Writes> {
 struct Queue<W: Writes> {
     under_way: bool,
     waiting: VecDeque<Waiting<W>>,
+    hasher: RandomState,
 }
 
 impl<W: Writes> Default for Queue<W> {
     fn default() -> Self {
-        Self { under_way: false, waiting: VecDeque::new() }
+        Self { under_way: false, waiting: VecDeque::new(), hasher: RandomState::new() }
     }
 }
 
@@ -103,9 +113,23 @@ impl<W: Writes> Lane<W> {
                 }
                 batch
             };
+            let answered = batch.len();
             self.store(batch).await;
+            self.gather(answered).await;
         }
         std::mem::forget(stop);
+    }
+
+    /// Lets other tasks run until as many writes wait as were just answered, or no more come.
+    async fn gather(&self, answered: usize) {
+        let begin = Instant::now();
+        let (mut waiting, mut quiet) = (self.lock().waiting.len(), 0);
+        while answered > 1 && waiting < answered && quiet < QUIET && begin.elapsed() < GATHER {
+            tokio::task::yield_now().await;
+            let now = self.lock().waiting.len();
+            quiet = if now > waiting { 0 } else { quiet + 1 };
+            waiting = now;
+        }
     }
 
     async fn store(&self, batch: Vec<Waiting<W>>) {
@@ -154,20 +178,20 @@ impl<W: Writes> Queue<W> {
         }
         let (mut batch, mut rest) = (Vec::new(), VecDeque::new());
         let (mut events, mut bytes) = (0, 0);
-        // By name: whether all of them only refer to it.
-        let mut keys: HashMap<String, bool> = HashMap::new();
+        // Of each hash, whether all only refer to it.
+        let mut keys: HashMap<u64, bool> = HashMap::new();
         while let Some(waiting) = self.waiting.pop_front() {
             let (its_events, its_bytes) = W::size(&waiting.request);
             let fits = batch.is_empty()
                 || (batch.len() < MAX_REQUESTS
                     && events + its_events <= MAX_EVENTS
                     && bytes + its_bytes <= MAX_BYTES);
-            let its_keys = W::keys(&waiting.request);
+            let its_keys = W::keys(&waiting.request, &self.hasher);
             let free =
-                its_keys.iter().all(|key| keys.get(&key.name).is_none_or(|refer| *refer && key.refers));
+                its_keys.iter().all(|key| keys.get(&key.hash).is_none_or(|refer| *refer && key.refers));
             // Also those of the ones left behind: nobody overtakes on a stream.
             for key in its_keys {
-                keys.entry(key.name).and_modify(|refer| *refer &= key.refers).or_insert(key.refers);
+                keys.entry(key.hash).and_modify(|refer| *refer &= key.refers).or_insert(key.refers);
             }
             if fits && free {
                 events += its_events;
@@ -197,8 +221,8 @@ mod tests {
             (1, 1)
         }
 
-        fn keys(request: &Self::Request) -> Vec<Key> {
-            request.iter().map(|(name, refers)| Key { name: name.to_string(), refers: *refers }).collect()
+        fn keys(request: &Self::Request, _: &RandomState) -> Vec<Key> {
+            request.iter().map(|(name, refers)| Key { hash: u64::from(*name), refers: *refers }).collect()
         }
 
         async fn store(&self, requests: &[&Self::Request]) -> Result<Vec<Result<()>>> {
@@ -210,7 +234,7 @@ mod tests {
 
     fn queue(requests: impl IntoIterator<Item = Vec<(u32, bool)>>) -> Queue<Numbers> {
         let waiting = requests.into_iter().map(|request| Waiting { request, reply: oneshot::channel().0 });
-        Queue { under_way: false, waiting: waiting.collect() }
+        Queue { waiting: waiting.collect(), ..Queue::default() }
     }
 
     fn firsts(batch: &[Waiting<Numbers>]) -> Vec<u32> {

@@ -7,6 +7,7 @@ mod transaction;
 mod verify;
 
 use std::collections::HashMap;
+use std::hash::{BuildHasher as _, RandomState};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
@@ -147,12 +148,11 @@ impl Writes for Trail {
     }
 
     /// An event and one that names it as its parent are stored one after the other.
-    fn keys(batch: &Batch) -> Vec<Key> {
-        let own = |id: Uuid| Key { name: id.to_string(), refers: false };
-        let parent = |id: Uuid| Key { name: id.to_string(), refers: true };
+    fn keys(batch: &Batch, hasher: &RandomState) -> Vec<Key> {
         let events = batch.events();
-        let ids = events.iter().map(|event| own(event.event_id));
-        ids.chain(events.iter().filter_map(|event| event.parent_event_id).map(parent)).collect()
+        let ids = events.iter().map(|event| Key { hash: hasher.hash_one(event.event_id), refers: false });
+        let parents = events.iter().filter_map(|event| event.parent_event_id);
+        ids.chain(parents.map(|id| Key { hash: hasher.hash_one(id), refers: true })).collect()
     }
 
     async fn store(&self, batches: &[&Batch]) -> Result<Vec<Result<Created>>> {

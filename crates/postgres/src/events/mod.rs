@@ -4,6 +4,7 @@ mod append;
 mod read;
 mod subscribe;
 
+use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -125,12 +126,11 @@ impl Writes for Log {
     }
 
     /// Streams, event ids and the consumer.
-    fn keys(request: &Append) -> Vec<Key> {
-        let streams = request.streams.iter().map(|part| format!("s{}", part.stream));
-        let events =
-            request.streams.iter().flat_map(|part| &part.events).map(|event| format!("e{}", event.id));
-        let consumer = request.track.iter().map(|track| format!("c{}", track.consumer));
-        streams.chain(events).chain(consumer).map(|name| Key { name, refers: false }).collect()
+    fn keys(request: &Append, hasher: &RandomState) -> Vec<Key> {
+        let streams = request.streams.iter().map(|part| hasher.hash_one(&part.stream));
+        let events = request.streams.iter().flat_map(|part| &part.events).map(|it| hasher.hash_one(it.id));
+        let consumer = request.track.iter().map(|track| hasher.hash_one(&track.consumer));
+        streams.chain(events).chain(consumer).map(|hash| Key { hash, refers: false }).collect()
     }
 
     async fn store(&self, requests: &[&Append]) -> Result<Vec<Result<Appended>>> {
