@@ -53,7 +53,7 @@ CREATE TABLE IF NOT EXISTS audit_store.audit_events (
     metadata        jsonb NOT NULL DEFAULT '{}' CHECK (jsonb_typeof(metadata) = 'object'),
     recorded_at     timestamptz NOT NULL,
     content_digest  bytea NOT NULL CHECK (octet_length(content_digest) = 32),
-    chain_link      bytea CHECK (octet_length(chain_link) = 32 AND correlation_id IS NOT NULL),
+    chain_link      bytea CHECK (chain_link IS NULL OR (octet_length(chain_link) = 32 AND correlation_id IS NOT NULL)),
     CONSTRAINT audit_events_pkey PRIMARY KEY (tenant_id, event_id, event_date),
     CONSTRAINT audit_events_parent_fkey FOREIGN KEY (tenant_id, parent_event_id) REFERENCES audit_store.audit_event_id,
     -- A trigger or a generated column would come too late for the choice of the partition (DEF-12).
