@@ -13,7 +13,7 @@ use crate::classify;
 use crate::codec::Micros;
 use crate::connect::Connector;
 use crate::settings::Settings;
-use crate::shipped::{BASE, NO_TRANSACTION, REMOVES_RECORDS, SHIPPED, Shipped, replace_words};
+use crate::shipped::{BASE, NO_TRANSACTION, REMOVES_RECORDS, SHIPPED, Shipped, replace_words, schema_of};
 use crate::statements::schema;
 
 /// The oldest server that will do.
@@ -39,7 +39,8 @@ impl PostgresMigrations {
 
     fn render(&self, it: &Shipped, sql: &str) -> String {
         let roles = &self.settings.roles;
-        let schema_of_module = schema(&self.scope, "event_store");
+        let plain_schema = schema_of(it.family);
+        let schema_of_module = schema(&self.scope, plain_schema);
         let module = format!("'{}'", self.scope.module);
         let mut words = vec![
             ("changeover_owner", roles.owner.as_str()),
@@ -47,10 +48,10 @@ impl PostgresMigrations {
             ("changeover_copier", &roles.copier),
         ];
         if it.family != BASE {
-            words.push(("event_store", &schema_of_module));
+            words.push((plain_schema, &schema_of_module));
         }
         let text = replace_words(sql, &words);
-        if it.family == BASE { text } else { text.replace("'events'", &module) }
+        if it.family == BASE { text } else { text.replace(&format!("'{}'", it.family), &module) }
     }
 
     /// A connection of the login that may change the schema, to a server that will do.

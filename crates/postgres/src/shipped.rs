@@ -38,7 +38,18 @@ pub(crate) const SHIPPED: &[Shipped] = &[
     shipped!("events", "0001_streams_and_events"),
     shipped!("events", "0002_append"),
     shipped!("events", "0003_reads"),
+    shipped!("playbooks", "0001_catalog"),
+    shipped!("playbooks", "0002_writes"),
+    shipped!("playbooks", "0003_reads"),
 ];
+
+/// The schema of a family's tables in the SQL as shipped, for a module without a namespace.
+pub(crate) fn schema_of(family: &str) -> &'static str {
+    match family {
+        "playbooks" => "playbook_store",
+        _ => "event_store",
+    }
+}
 
 impl Shipped {
     pub(crate) fn checksum(&self) -> String {
@@ -121,7 +132,7 @@ mod tests {
     // DEF-40: numbers without gaps or reuse, a description each.
     #[test]
     fn shipped_migrations_are_numbered_without_gaps() {
-        for family in [BASE, "events"] {
+        for family in [BASE, "events", "playbooks"] {
             let of: Vec<_> = SHIPPED.iter().filter(|it| it.family == family).collect();
             for (it, number) in of.iter().zip(1..) {
                 assert!(it.id.starts_with(&format!("{family}/{number:04}_")), "{}", it.id);
