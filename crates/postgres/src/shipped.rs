@@ -38,18 +38,11 @@ pub(crate) const SHIPPED: &[Shipped] = &[
     shipped!("events", "0001_streams_and_events"),
     shipped!("events", "0002_append"),
     shipped!("events", "0003_reads"),
+    shipped!("events", "0004_append_without_judging"),
     shipped!("playbooks", "0001_catalog"),
     shipped!("playbooks", "0002_writes"),
     shipped!("playbooks", "0003_reads"),
 ];
-
-/// The schema of a family's tables in the SQL as shipped, for a module without a namespace.
-pub(crate) fn schema_of(family: &str) -> &'static str {
-    match family {
-        "playbooks" => "playbook_store",
-        _ => "event_store",
-    }
-}
 
 impl Shipped {
     pub(crate) fn checksum(&self) -> String {
@@ -64,6 +57,15 @@ impl Shipped {
     /// The module it is recorded under.
     pub(crate) fn module<'a>(&self, scope: &'a ModuleScope) -> &'a str {
         if self.family == BASE { BASE } else { scope.module.as_str() }
+    }
+}
+
+/// The schema that a family has in the shipped files; a module with a namespace has it behind a prefix.
+pub(crate) fn plain_schema(family: Family) -> &'static str {
+    match family {
+        Family::Events => "event_store",
+        Family::Audit => "audit_store",
+        Family::Playbooks => "playbook_store",
     }
 }
 
@@ -152,7 +154,8 @@ mod tests {
                 "01_base_0001_roles_and_modules.sql",
                 "02_events_0001_streams_and_events.sql",
                 "03_events_0002_append.sql",
-                "04_events_0003_reads.sql"
+                "04_events_0003_reads.sql",
+                "05_events_0004_append_without_judging.sql"
             ]
         );
         assert!(scripts.iter().all(|(_, text)| text.contains("INSERT INTO changeover._migrations")));

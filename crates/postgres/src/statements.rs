@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use changeover_core::ModuleScope;
+use changeover_core::backend::Family;
 
 /// The columns of an event, in the order `read.rs` takes them.
 const EVENT: &str = "position, event_id, aggregate_version, event_type, event_version, event_data, metadata, occurred_at, \
@@ -30,6 +31,20 @@ pub(crate) fn channel(scope: &ModuleScope) -> String {
     format!("changeover_{}", scope.module)
 }
 
+/// What a module's readiness is judged by; of its migrations those of one family.
+pub(crate) fn ready(family: Family) -> Arc<str> {
+    format!(
+        "SELECT current_setting('server_version'), \
+           (SELECT owner FROM changeover.module WHERE module = $1), \
+           (SELECT string_agg(id, ' ' ORDER BY id) FROM changeover._migrations \
+             WHERE module = $1 AND starts_with(id, '{}/')), \
+           (SELECT count(*) FROM pg_catalog.pg_locks WHERE locktype = 'advisory' AND NOT granted \
+               AND database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database()))",
+        family.as_str()
+    )
+    .into()
+}
+
 impl Statements {
     pub(crate) fn of(scope: &ModuleScope) -> Self {
         let schema = schema(scope, "event_store");
@@ -49,12 +64,7 @@ impl Statements {
             log_head: format!("SELECT {schema}.log_head($1)").into(),
             tracked: format!("SELECT {schema}.tracked($1, $2)").into(),
             module: "SELECT log_id FROM changeover.module WHERE module = $1".into(),
-            ready: "SELECT current_setting('server_version'), \
-                      (SELECT owner FROM changeover.module WHERE module = $1), \
-                      (SELECT string_agg(id, ' ' ORDER BY id) FROM changeover._migrations WHERE module = $1), \
-                      (SELECT count(*) FROM pg_catalog.pg_locks WHERE locktype = 'advisory' AND NOT granted \
-                          AND database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database()))"
-                .into(),
+            ready: ready(Family::Events),
         }
     }
 }

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use changeover_core::backend::Family;
 use changeover_core::events::{
     AllPage, Append, Appended, Head, HeadOf, ReadAll, ReadStream, Readiness, StreamPage, Subscribe,
 };
@@ -30,7 +31,7 @@ use crate::shipped;
 use crate::statements::{Statements, channel};
 
 /// What `ready` waits for an answer.
-const READY_WITHIN: Duration = Duration::from_secs(5);
+pub(crate) const READY_WITHIN: Duration = Duration::from_secs(5);
 
 /// A module's log as one tenant sees it; shared by the handles of that tenant.
 pub(crate) struct Log {
@@ -67,7 +68,8 @@ impl Log {
                 // Here, since everything asks for the id first: nothing is written or read by a schema of another
                 // program.
                 let ready = conn.read(&self.statements.ready, &[&module]).await?;
-                check_schema(module, applied_ids(ready.first().ok_or_else(unreadable)?)?.as_deref())?;
+                let applied = applied_ids(ready.first().ok_or_else(unreadable)?)?;
+                check_schema(Family::Events, module, applied.as_deref())?;
                 Ok(LogId(row.try_get::<_, Uuid>(0).map_err(|_| unreadable())?))
             })
             .await
@@ -119,8 +121,8 @@ pub(crate) async fn owner_by(conn: &mut PgClient, scope: &ModuleScope) -> Result
 }
 
 /// The migrations this program needs, if they are the ones that are applied.
-fn check_schema(module: &str, applied: Option<&str>) -> Result<String> {
-    let known = shipped::ids(changeover_core::backend::Family::Events).join(" ");
+pub(crate) fn check_schema(family: Family, module: &str, applied: Option<&str>) -> Result<String> {
+    let known = shipped::ids(family).join(" ");
     if applied == Some(&*known) {
         return Ok(known);
     }
@@ -134,18 +136,18 @@ fn check_schema(module: &str, applied: Option<&str>) -> Result<String> {
 }
 
 /// The applied migrations in a row of the statement `ready`.
-fn applied_ids(row: &Row) -> Result<Option<String>> {
+pub(crate) fn applied_ids(row: &Row) -> Result<Option<String>> {
     row.try_get(2).map_err(|_| unreadable())
 }
 
-fn no_module(module: &str) -> Error {
+pub(crate) fn no_module(module: &str) -> Error {
     Error::new(
         ErrorKind::SchemaMismatch,
         format!("module {module} is not in this database; run migrate up for it"),
     )
 }
 
-fn unreadable() -> Error {
+pub(crate) fn unreadable() -> Error {
     Error::new(
         ErrorKind::SchemaMismatch,
         "the database answers in another form than this program knows; run migrate status",
@@ -280,7 +282,7 @@ impl Log {
         let (version, owner, applied) = (column(0)?, column(1)?, applied_ids(row)?);
         let waiting = row.try_get::<_, i64>(3).map_err(|_| unreadable())?;
 
-        let known = check_schema(module, applied.as_deref())?;
+        let known = check_schema(Family::Events, module, applied.as_deref())?;
         match owner {
             Some(owner) if owner != "postgres" => {
                 return Err(Error::new(
