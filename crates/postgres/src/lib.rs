@@ -24,6 +24,7 @@ mod codec;
 mod connect;
 mod events;
 mod migrate;
+mod playbooks;
 mod pool;
 mod settings;
 mod shipped;
@@ -45,6 +46,7 @@ use tokio::sync::Mutex;
 
 use events::{Lane, Log, PostgresEvents, Wakes, owner_by};
 use migrate::PostgresMigrations;
+use playbooks::PostgresPlaybooks;
 use pool::Pools;
 use settings::{KEYS, Settings};
 pub use shipped::{init_scripts, migrations_key};
@@ -123,7 +125,7 @@ impl OpenPostgres {
     }
 
     fn migrations_of(&self, scope: &ModuleScope, family: Family) -> Result<PostgresMigrations> {
-        if family != Family::Events {
+        if family == Family::Audit {
             return Err(not_kept(family.as_str()));
         }
         Ok(PostgresMigrations { settings: Arc::clone(&self.settings), scope: scope.clone(), family })
@@ -165,8 +167,9 @@ impl OpenBackend for OpenPostgres {
         Err(not_kept("audit"))
     }
 
-    async fn playbooks(&self, _: &ModuleScope, _: &TenantId) -> Result<Arc<dyn PlaybookCatalog>> {
-        Err(not_kept("playbooks"))
+    async fn playbooks(&self, scope: &ModuleScope, tenant: &TenantId) -> Result<Arc<dyn PlaybookCatalog>> {
+        self.migrate_once(scope, Family::Playbooks).await?;
+        Ok(Arc::new(PostgresPlaybooks::new(scope, tenant, Arc::clone(&self.pools))))
     }
 
     fn migrations(&self, scope: &ModuleScope, family: Family) -> Result<Arc<dyn Migrations>> {
@@ -195,7 +198,9 @@ impl OpenBackend for OpenPostgres {
                          session_user::text, current_user::text, \
                          (SELECT r.rolsuper OR r.rolbypassrls FROM pg_catalog.pg_roles AS r WHERE r.rolname = current_user), \
                          coalesce((SELECT s.ssl FROM pg_catalog.pg_stat_ssl AS s WHERE s.pid = pg_catalog.pg_backend_pid()), false), \
-                         to_regclass('changeover._migrations') IS NOT NULL";
+                         to_regclass('changeover._migrations') IS NOT NULL, \
+                         (SELECT a.default_version FROM pg_catalog.pg_available_extensions AS a WHERE a.name = 'vector'), \
+                         (SELECT e.extversion FROM pg_catalog.pg_extension AS e WHERE e.extname = 'vector')";
             conn.read(&sql.into(), &[]).await
         };
         let rows = match facts.await {
@@ -238,6 +243,15 @@ impl OpenBackend for OpenPostgres {
                 there,
                 if there { "migrations are recorded" } else { "none yet; run migrate up" }.to_owned(),
             );
+            // Only playbooks need it, and their migrations refuse to run without.
+            let detail = match (row.get::<_, Option<String>>(8), row.get::<_, Option<String>>(7)) {
+                (Some(installed), _) => format!("{installed}; playbooks need 0.8 or later"),
+                (None, Some(offered)) => {
+                    format!("{offered} is offered, not installed; the migrations of playbooks install it")
+                }
+                (None, None) => "not offered by the server; playbooks cannot be kept here".to_owned(),
+            };
+            add("pgvector", true, detail);
         }
         checks
     }
