@@ -1,7 +1,7 @@
 //! The event store over a [`Log`]: the lock, the closed handles, and the task of a subscription.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -17,9 +17,10 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 
 use crate::Shared;
+use crate::latch::Latch;
 use crate::log::Log;
 
-const CAPABILITIES: Capabilities = Capabilities {
+pub(crate) const CAPABILITIES: Capabilities = Capabilities {
     durable: Support::No("the records end with the process"),
     shared: Support::No("the records belong to one process"),
     concurrent_writers: Support::No("one lock orders all writes"),
@@ -37,8 +38,7 @@ pub(crate) struct MemoryEvents {
     shared: Arc<Shared>,
     scope: ModuleScope,
     tenant: TenantId,
-    backend_closed: Arc<AtomicBool>,
-    closed: Arc<AtomicBool>,
+    latch: Latch,
 }
 
 impl MemoryEvents {
@@ -48,24 +48,16 @@ impl MemoryEvents {
         scope: ModuleScope,
         tenant: TenantId,
     ) -> Self {
-        let (shared, backend_closed) = (Arc::clone(shared), Arc::clone(backend_closed));
-        Self { shared, scope, tenant, backend_closed, closed: Arc::default() }
+        Self { shared: Arc::clone(shared), scope, tenant, latch: Latch::new(backend_closed) }
     }
 
     /// Does `work` on the log, unless the handle was closed, and names the operation in its error.
-    ///
-    /// Gives other tasks a turn first, as waiting for a database would: a loop over a store that is always ready would
-    /// keep its thread to itself.
     async fn with_log<T>(
         &self,
         operation: &'static str,
         work: impl FnOnce(&mut Log) -> Result<T>,
     ) -> Result<T> {
-        tokio::task::yield_now().await;
-        if self.closed.load(Ordering::SeqCst) || self.backend_closed.load(Ordering::SeqCst) {
-            let message = "the store was closed; open it again";
-            return Err(Error::new(ErrorKind::Unavailable, message).during(operation));
-        }
+        self.latch.check(operation).await?;
         work(self.shared.lock().entry(self.scope.clone()).or_insert_with(|| Log::new(LogId(Uuid::new_v4()))))
             .map_err(|error| error.during(operation))
     }
@@ -126,7 +118,7 @@ impl EventStore for MemoryEvents {
     }
 
     async fn close(&self) -> Result<()> {
-        self.closed.store(true, Ordering::SeqCst);
+        self.latch.close();
         Ok(())
     }
 }

@@ -25,8 +25,11 @@
 //! # Ok::<(), changeover_core::Error>(()) }).unwrap();
 //! ```
 
+mod catalog;
 mod events;
+mod latch;
 mod log;
+mod playbooks;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -40,8 +43,10 @@ use changeover_core::{
     PlaybookCatalog, Result, TenantId, Timestamp,
 };
 
+use crate::catalog::Catalog;
 use crate::events::MemoryEvents;
 use crate::log::Log;
+use crate::playbooks::MemoryPlaybooks;
 
 /// The word in the settings.
 const KIND: &str = "memory";
@@ -52,6 +57,7 @@ pub struct Memory(Arc<Shared>);
 
 struct Shared {
     logs: Mutex<HashMap<ModuleScope, Log>>,
+    catalogs: Mutex<HashMap<ModuleScope, Catalog>>,
     clock: Box<dyn Fn() -> Timestamp + Send + Sync>,
 }
 
@@ -63,7 +69,7 @@ impl Memory {
 
     /// No records yet, and a clock of the caller's own, which may go backwards: `recorded_at` never does.
     pub fn with_clock(clock: impl Fn() -> Timestamp + Send + Sync + 'static) -> Self {
-        Self(Arc::new(Shared { logs: Mutex::default(), clock: Box::new(clock) }))
+        Self(Arc::new(Shared { logs: Mutex::default(), catalogs: Mutex::default(), clock: Box::new(clock) }))
     }
 
     /// The same, the log of `scope` being empty and having this identity: for who keeps the records elsewhere and
@@ -93,6 +99,11 @@ impl Shared {
     fn lock(&self) -> MutexGuard<'_, HashMap<ModuleScope, Log>> {
         self.logs.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    /// The playbooks, behind a lock that is used on in the same way.
+    fn catalogs(&self) -> MutexGuard<'_, HashMap<ModuleScope, Catalog>> {
+        self.catalogs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 #[async_trait]
@@ -117,11 +128,8 @@ struct OpenMemory {
 }
 
 impl OpenMemory {
-    fn serves_events_only<T>(family: Family) -> Result<T> {
-        let message = format!(
-            "{} are not offered here: this version of the backend serves events only",
-            family.as_str()
-        );
+    fn without_audit<T>() -> Result<T> {
+        let message = "audit is not offered here: this version of the backend keeps no audit records";
         Err(Error::new(ErrorKind::Unsupported, message).with("backend", KIND))
     }
 }
@@ -137,11 +145,11 @@ impl OpenBackend for OpenMemory {
     }
 
     async fn audit(&self, _scope: &ModuleScope, _tenant: &TenantId) -> Result<Arc<dyn AuditRepository>> {
-        Self::serves_events_only(Family::Audit)
+        Self::without_audit()
     }
 
-    async fn playbooks(&self, _scope: &ModuleScope, _tenant: &TenantId) -> Result<Arc<dyn PlaybookCatalog>> {
-        Self::serves_events_only(Family::Playbooks)
+    async fn playbooks(&self, scope: &ModuleScope, tenant: &TenantId) -> Result<Arc<dyn PlaybookCatalog>> {
+        Ok(Arc::new(MemoryPlaybooks::new(&self.shared, &self.closed, scope.clone(), tenant.clone())))
     }
 
     fn migrations(&self, _scope: &ModuleScope, _family: Family) -> Result<Arc<dyn Migrations>> {
