@@ -21,7 +21,7 @@ use serde::de::DeserializeOwned;
 
 use codec::Codec;
 
-use crate::module::Events;
+use crate::stores::Events;
 use crate::retry;
 
 /// An event type of a user's own: an enum in serde's default form. A variant's name is the event type, its content

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::{StreamEvent, TypedStreams};
-use crate::module::Events;
+use crate::stores::Events;
 use crate::retry::DECISIONS;
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
