@@ -83,9 +83,9 @@ async fn show(db: &Db, out: &mut Out) -> Result<(), Failure> {
     let store = db.events(MODULE)?.store().await?;
     let events = SAMPLE.lines().count();
     out.line(&format!("## Import {events} events of a real history"))?;
-    events::import(Arc::clone(&store), events::lines_of(SAMPLE), out, std::future::pending()).await?;
+    import(events::Import::new(Arc::clone(&store)), SAMPLE, events::parse, out).await?;
     out.line("\n## Import them again: ids make it harmless")?;
-    events::import(Arc::clone(&store), events::lines_of(SAMPLE), out, std::future::pending()).await?;
+    import(events::Import::new(Arc::clone(&store)), SAMPLE, events::parse, out).await?;
 
     let stream: StreamId = STREAM.parse()?;
     out.line(&format!("\n## Read one stream, {stream}"))?;

@@ -1,11 +1,21 @@
 //! What can be typed: the commands, their options and the help texts.
 
+mod audit;
+mod events;
+mod parse;
+mod playbooks;
+
 use std::path::PathBuf;
 
-use changeover::events::{Direction, EventFilter, StreamId, Version};
-use changeover::{AggregateType, Checkpoint, EventType, ModuleName, Result, TenantId};
+use changeover::backend::Family;
+use changeover::{ModuleName, TenantId};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
+
+pub use self::audit::{Audit, Query, Retain};
+pub use self::events::{Events, Module, Read, Tail};
+use self::parse::{family, module, tenant};
+pub use self::playbooks::{Playbooks, Search};
 
 /// Keep a service's records on SQLite or PostgreSQL, chosen by settings.
 #[derive(Parser)]
@@ -33,7 +43,9 @@ Environment:
 Examples:
   changeover demo
   changeover doctor
-  changeover events import history.jsonl";
+  changeover events import history.jsonl
+  changeover audit query --category notification --start 24h
+  changeover playbooks search 'pods crash loop'";
 
 /// What every command understands.
 #[derive(Args)]
@@ -62,7 +74,7 @@ pub enum Format {
 
 #[derive(Subcommand)]
 pub enum Command {
-    /// Show what this is: real events into a new SQLite file, and a look at them
+    /// Show what this is: real events, audit records and playbooks into a new SQLite file, and a look at them
     #[command(after_help = DEMO_HELP)]
     Demo(Demo),
     /// Check settings, backends, schemas and rights
@@ -77,6 +89,12 @@ pub enum Command {
     /// Import, export and read events
     #[command(subcommand)]
     Events(Events),
+    /// Import, export and query audit records, verify their chains, remove what is old
+    #[command(subcommand)]
+    Audit(Audit),
+    /// Import, export and search playbooks, list their versions
+    #[command(subcommand)]
+    Playbooks(Playbooks),
     /// Print a completion script for a shell
     #[command(
         after_help = "Examples:\n  changeover completions bash > ~/.local/share/bash-completion/completions/changeover\n  \
@@ -126,8 +144,10 @@ pub enum Config {
 #[derive(Subcommand)]
 pub enum Migrate {
     /// Apply what is missing
-    #[command(after_help = "Again, it changes nothing. Two at once: one works, the other waits.\n\n\
-                            Examples:\n  changeover migrate up\n  changeover migrate up --backend main")]
+    #[command(after_help = "Again, it changes nothing. Two at once: one works, the other waits. A module of your own gets \
+                            the tables of events unless --family says more; what it has is kept up to date.\n\n\
+                            Examples:\n  changeover migrate up\n  changeover migrate up --backend main\n  \
+                            changeover migrate up --module orders --family events --family audit")]
     Up {
         #[command(flatten)]
         target: Target,
@@ -165,186 +185,7 @@ pub struct Target {
     /// This module only
     #[arg(long, value_name = "MODULE", value_parser = module)]
     pub module: Option<ModuleName>,
-}
-
-#[derive(Subcommand)]
-pub enum Events {
-    /// Append the events of a JSON Lines file
-    #[command(after_help = IMPORT_HELP)]
-    Import {
-        /// The file; - for standard input
-        file: PathBuf,
-        #[command(flatten)]
-        module: Module,
-    },
-    /// Print the log as JSON Lines, in its order
-    #[command(after_help = EXPORT_HELP)]
-    Export {
-        #[command(flatten)]
-        filter: Filter,
-        /// Only what comes after this checkpoint
-        #[arg(long, value_name = "CHECKPOINT", value_parser = checkpoint)]
-        after: Option<Checkpoint>,
-        #[command(flatten)]
-        module: Module,
-    },
-    /// Print the events of one stream
-    #[command(after_help = READ_HELP)]
-    Read(Read),
-    /// Print the end of the log, and follow it
-    #[command(after_help = TAIL_HELP)]
-    Tail(Tail),
-}
-
-const IMPORT_HELP: &str = "\
-One event a line, a JSON object with these fields:
-  aggregate_type, aggregate_id, aggregate_version, event_type, event_version, event_data   required
-  metadata, occurred_at, correlation_id, causation_id, event_id                            optional
-  global_order, recorded_at, checkpoint                      the store's own, as in an export: not read
-Any other field, or one that stands twice, rejects the line.
-
-The stream must be at the version before aggregate_version. The order of the file becomes the order of
-the log. A line without event_id gets the UUIDv5 of TYPE/ID/VERSION in the namespace
-d177c5ff-3d62-5ca9-a69d-2d4a1bbe2527, so that importing a file again changes nothing. Blank lines and a
-byte order mark at the start are skipped and reported.
-
-A line that is rejected is reported with its number and the reason, the others are imported, and the
-exit status is 3. After an interruption run the same command again: it goes on where it stopped.
-
-Examples:
-  changeover events import history.jsonl
-  gunzip -c history.jsonl.gz | changeover events import - --tenant acme";
-
-const EXPORT_HELP: &str = "\
-The fields are those that import reads, the store's own added; every line can be imported again.
-The output is JSON Lines whatever --format says. The checkpoint to go on after goes to standard error.
-
-Examples:
-  changeover events export > events.jsonl
-  changeover events export --type OrderPlaced --type OrderShipped
-  changeover events export --after c1.018f…d2.1200 --module orders";
-
-const READ_HELP: &str = "\
-A stream that does not exist is exit status 3; a range without events prints nothing.
-
-Examples:
-  changeover events read Order/018f4e5a-7c1b-7d2e-9f3a-5b6c7d8e9f01
-  changeover events read Order/018f4e5a-7c1b-7d2e-9f3a-5b6c7d8e9f01 --backward --limit 1 --format json";
-
-const TAIL_HELP: &str = "\
-Examples:
-  changeover events tail
-  changeover events tail --follow --format json
-  changeover events tail --after c1.018f…d2.1200 --follow";
-
-#[derive(Args)]
-pub struct Module {
-    /// The module whose event store is meant
-    #[arg(long, value_name = "MODULE", default_value = "events", value_parser = module)]
-    pub module: ModuleName,
-}
-
-#[derive(Args)]
-pub struct Filter {
-    /// Only events of this type; may be given several times
-    #[arg(long = "type", value_name = "TYPE", value_parser = event_type)]
-    event_types: Vec<EventType>,
-    /// Only this stream, TYPE/ID; may be given several times
-    #[arg(long = "stream", value_name = "STREAM", value_parser = stream)]
-    streams: Vec<StreamId>,
-    /// Only streams of this aggregate type; may be given several times
-    #[arg(long = "category", value_name = "TYPE", value_parser = aggregate_type)]
-    categories: Vec<AggregateType>,
-}
-
-impl Filter {
-    /// As the store takes it: a list that was not given does not filter.
-    pub fn into_filter(self) -> EventFilter {
-        fn given<T>(list: Vec<T>) -> Option<Vec<T>> {
-            (!list.is_empty()).then_some(list)
-        }
-        EventFilter {
-            streams: given(self.streams),
-            aggregate_types: given(self.categories),
-            event_types: given(self.event_types),
-        }
-    }
-}
-
-#[derive(Args)]
-pub struct Read {
-    /// The stream, TYPE/ID
-    #[arg(value_parser = stream)]
-    pub stream: StreamId,
-    /// The lowest version wanted
-    #[arg(long, value_name = "VERSION", value_parser = version)]
-    pub from: Option<Version>,
-    /// The highest version wanted
-    #[arg(long, value_name = "VERSION", value_parser = version)]
-    pub to: Option<Version>,
-    /// By falling version
-    #[arg(long)]
-    pub backward: bool,
-    /// At most this many events [default: all]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
-    pub limit: Option<u64>,
-    #[command(flatten)]
-    pub module: Module,
-}
-
-impl Read {
-    pub fn direction(&self) -> Direction {
-        if self.backward { Direction::Backward } else { Direction::Forward }
-    }
-}
-
-#[derive(Args)]
-pub struct Tail {
-    #[command(flatten)]
-    pub filter: Filter,
-    /// Begin after this checkpoint
-    #[arg(long, value_name = "CHECKPOINT", value_parser = checkpoint, conflicts_with = "lines")]
-    pub after: Option<Checkpoint>,
-    /// Begin with the last N events
-    #[arg(long, short = 'n', value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(0..=10_000))]
-    pub lines: u32,
-    /// Go on with what is appended from now on, until interrupted
-    #[arg(long, short)]
-    pub follow: bool,
-    #[command(flatten)]
-    pub module: Module,
-}
-
-fn tenant(text: &str) -> Result<TenantId, String> {
-    TenantId::new(text).map_err(told)
-}
-
-fn module(text: &str) -> Result<ModuleName, String> {
-    ModuleName::new(text).map_err(told)
-}
-
-fn event_type(text: &str) -> Result<EventType, String> {
-    EventType::new(text).map_err(told)
-}
-
-fn aggregate_type(text: &str) -> Result<AggregateType, String> {
-    AggregateType::new(text).map_err(told)
-}
-
-fn stream(text: &str) -> Result<StreamId, String> {
-    text.parse().map_err(told)
-}
-
-fn checkpoint(text: &str) -> Result<Checkpoint, String> {
-    text.parse().map_err(told)
-}
-
-fn version(text: &str) -> Result<Version, String> {
-    let number = text.parse().map_err(|_| "not a whole number; allowed is 1 and above".to_owned())?;
-    Version::new(number).map_err(told)
-}
-
-#[expect(clippy::needless_pass_by_value, reason = "as `map_err` gives it")]
-fn told(error: changeover::Error) -> String {
-    error.message().to_owned()
+    /// These tables only: events, audit or playbooks; may be given several times
+    #[arg(long = "family", value_name = "FAMILY", value_parser = family)]
+    pub families: Vec<Family>,
 }

@@ -6,8 +6,8 @@ mod parts;
 mod progress;
 mod source;
 
-pub use import::{Report, Target, import, patiently, run};
+pub use import::{Report, Target, import, is_about_the_data, patiently, run};
 pub use members::{Members, members};
 pub use parts::in_parts;
 pub use progress::Progress;
-pub use source::{Parse, Source, of};
+pub use source::of;
