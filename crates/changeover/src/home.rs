@@ -58,7 +58,8 @@ impl Home {
     #[cfg(any(feature = "sqlite", feature = "postgres"))]
     pub(crate) fn families(&self) -> Vec<Family> {
         if self.scope.namespace.is_none()
-            && let Some(own) = FAMILIES.into_iter().find(|family| family.as_str() == self.scope.module.as_str())
+            && let Some(own) =
+                FAMILIES.into_iter().find(|family| family.as_str() == self.scope.module.as_str())
         {
             return vec![own];
         }

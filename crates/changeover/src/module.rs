@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use changeover_core::backend::Family;
 use changeover_core::{
-    AuditRepository, Error, EventStore, ModuleName, ModuleScope, OpenBackend, PlaybookCatalog, Result, TenantId,
+    AuditRepository, Error, EventStore, ModuleName, ModuleScope, OpenBackend, PlaybookCatalog, Result,
+    TenantId,
 };
 
 use crate::db::Shared;

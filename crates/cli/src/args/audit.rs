@@ -271,12 +271,14 @@ impl FromStr for When {
     fn from_str(text: &str) -> Result<Self, String> {
         const SECOND: i64 = 1_000_000;
         let refuse = || {
-            "allowed is RFC 3339, like 2024-01-31T12:00:00Z, or a span before now, like 90s, 30m, 24h, 7d".to_owned()
+            "allowed is RFC 3339, like 2024-01-31T12:00:00Z, or a span before now, like 90s, 30m, 24h, 7d"
+                .to_owned()
         };
         let Some(unit) = text.strip_suffix(['s', 'm', 'h', 'd']).map(|digits| &text[digits.len()..]) else {
             return Timestamp::parse(text).map(Self::At).map_err(|_| refuse());
         };
-        let digits = text.strip_suffix(unit).filter(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()));
+        let digits =
+            text.strip_suffix(unit).filter(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()));
         let seconds = match unit {
             "s" => 1,
             "m" => 60,

@@ -12,7 +12,7 @@ use changeover::{ModuleName, TenantId};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
-pub use self::audit::{Audit, Query, Retain};
+pub use self::audit::{Audit, Filter as AuditFilter, Query, Retain};
 pub use self::events::{Events, Module, Read, Tail};
 use self::parse::{family, module, tenant};
 pub use self::playbooks::{Playbooks, Search};
@@ -144,10 +144,12 @@ pub enum Config {
 #[derive(Subcommand)]
 pub enum Migrate {
     /// Apply what is missing
-    #[command(after_help = "Again, it changes nothing. Two at once: one works, the other waits. A module of your own gets \
+    #[command(
+        after_help = "Again, it changes nothing. Two at once: one works, the other waits. A module of your own gets \
                             the tables of events unless --family says more; what it has is kept up to date.\n\n\
                             Examples:\n  changeover migrate up\n  changeover migrate up --backend main\n  \
-                            changeover migrate up --module orders --family events --family audit")]
+                            changeover migrate up --module orders --family events --family audit"
+    )]
     Up {
         #[command(flatten)]
         target: Target,

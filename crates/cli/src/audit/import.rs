@@ -74,7 +74,10 @@ impl Target for Records {
     ) -> Result<(), Failure> {
         let size = size(&line);
         // One write takes an id once.
-        if self.batch.len() >= MAX_RECORDS || self.bytes + size > MAX_BYTES || self.ids.contains(&line.event_id) {
+        if self.batch.len() >= MAX_RECORDS
+            || self.bytes + size > MAX_BYTES
+            || self.ids.contains(&line.event_id)
+        {
             self.flush(report).await?;
         }
         self.bytes += size;

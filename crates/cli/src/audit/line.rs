@@ -27,7 +27,8 @@ pub fn parse(bytes: &[u8]) -> Result<NewAuditEvent, String> {
 /// A stored record with what the store knows of it.
 pub fn stored(event: &AuditEvent) -> Result<BTreeMap<String, Box<RawValue>>, Failure> {
     let columns = || -> serde_json::Result<_> {
-        let mut columns: BTreeMap<String, Box<RawValue>> = serde_json::from_str(event.event.to_json().as_str())?;
+        let mut columns: BTreeMap<String, Box<RawValue>> =
+            serde_json::from_str(event.event.to_json().as_str())?;
         columns.insert(OWN[0].to_owned(), to_raw_value(&event.recorded_at)?);
         columns.insert(OWN[1].to_owned(), to_raw_value(&event.sequence)?);
         Ok(columns)

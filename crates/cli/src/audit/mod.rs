@@ -2,11 +2,12 @@
 
 mod import;
 mod line;
+mod partitions;
 mod query;
 mod retain;
 mod verify;
 
-use changeover::{AuditRepository, Db};
+use changeover::Db;
 
 use crate::args::Audit;
 use crate::exit::{Failure, Status};
@@ -37,7 +38,7 @@ pub async fn run(command: Audit, db: &Db, out: &mut Out) -> Result<Status, Failu
         Audit::Export { filter, page, .. } => query::export(&*repository, &filter, page, out).await,
         Audit::Query(options) => query::query(&*repository, *options, out).await,
         Audit::Verify { correlation_id, .. } => verify(&*repository, correlation_id, out).await,
-        Audit::Partitions { create, .. } => partitions(create, &audit, out).await,
+        Audit::Partitions { create, .. } => partitions::partitions(&audit, &*repository, create, out).await,
         Audit::Retain(options) => retain::retain(&*repository, options, out).await,
     }
 }

@@ -91,7 +91,8 @@ pub async fn export(
         }
         last = page.events.last().map(|event| first.token_after(event)).or(last);
     }
-    let after = last.map_or_else(String::new, |last| format!("; {} goes on from here", going_on(&first, last)));
+    let after =
+        last.map_or_else(String::new, |last| format!("; {} goes on from here", going_on(&first, last)));
     out.note(&format!("{count} records{after}"))?;
     Ok(Status::Done)
 }

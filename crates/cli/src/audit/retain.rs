@@ -123,12 +123,14 @@ impl Sum {
                 let (category, at_most) = (category.as_str(), self.at_most);
                 out.object(&Row { category, days: *days, removed: *removed, dry_run, at_most })?;
             }
-            return if self.months.is_empty() { Ok(()) } else { out.object(&Months { months: &self.months }) };
+            return if self.months.is_empty() {
+                Ok(())
+            } else {
+                out.object(&Months { months: &self.months })
+            };
         }
         let rows: Vec<_> = rows
-            .map(|(rule, removed)| {
-                [rule.category.to_string(), rule.days.to_string(), removed.to_string()]
-            })
+            .map(|(rule, removed)| [rule.category.to_string(), rule.days.to_string(), removed.to_string()])
             .collect();
         let last = match (dry_run, self.at_most) {
             (false, _) => "removed",
@@ -152,7 +154,8 @@ async fn dry_run(
     now: Timestamp,
     out: &mut Out,
 ) -> Result<Status, Failure> {
-    let step = repository.retain(Request { limit: Limit::new(Limit::MAX.into())?, ..request(options, now) }).await?;
+    let step =
+        repository.retain(Request { limit: Limit::new(Limit::MAX.into())?, ..request(options, now) }).await?;
     let mut sum = Sum::new(&options.rules);
     sum.add(&step);
     if !step.done {

@@ -21,11 +21,7 @@ impl Events {
         Self { store, batch: Batch::default() }
     }
 
-    async fn one_by_one(
-        &self,
-        lines: &[(u64, EventLine)],
-        report: &mut Report<'_>,
-    ) -> Result<(), Failure> {
+    async fn one_by_one(&self, lines: &[(u64, EventLine)], report: &mut Report<'_>) -> Result<(), Failure> {
         for entry in lines {
             let (number, line) = entry;
             let alone = std::slice::from_ref(entry);

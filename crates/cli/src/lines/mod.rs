@@ -10,4 +10,4 @@ pub use import::{Report, Target, import, is_about_the_data, patiently, run};
 pub use members::{Members, members};
 pub use parts::in_parts;
 pub use progress::Progress;
-pub use source::of;
+pub use source::{Parse, of};
