@@ -57,10 +57,8 @@ impl Home {
     /// asked for, events if none was.
     #[cfg(any(feature = "sqlite", feature = "postgres"))]
     pub(crate) fn families(&self) -> Vec<Family> {
-        if self.scope.namespace.is_none()
-            && let Some(own) =
-                FAMILIES.into_iter().find(|family| family.as_str() == self.scope.module.as_str())
-        {
+        let name = self.scope.module.as_str();
+        if let Some(own) = FAMILIES.into_iter().find(|family| family.as_str() == name) {
             return vec![own];
         }
         let asked = |family: &Family| self.using(*family).asked.load(Ordering::Relaxed);

@@ -7,6 +7,7 @@ mod demo;
 mod doctor;
 mod events;
 mod exit;
+mod families;
 mod interrupt;
 mod lines;
 mod migrate;
