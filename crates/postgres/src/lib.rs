@@ -18,11 +18,13 @@
 //! All writes and reads go through functions of the schema (see `migrations/`), one round trip each; the tenant is an
 //! argument of every one, and row security holds it there.
 
+mod audit;
 mod classify;
 mod client;
 mod codec;
 mod connect;
 mod events;
+mod lane;
 mod migrate;
 mod pool;
 mod settings;
@@ -43,7 +45,9 @@ use changeover_core::{
 };
 use tokio::sync::Mutex;
 
-use events::{Lane, Log, PostgresEvents, Wakes, owner_by};
+use audit::{PostgresAudit, Trails};
+use events::{Log, PostgresEvents, Wakes, owner_by};
+use lane::Lane;
 use migrate::PostgresMigrations;
 use pool::Pools;
 use settings::{KEYS, Settings};
@@ -78,11 +82,12 @@ pub struct OpenPostgres {
     wakes: Arc<Wakes>,
     /// What the handles of one module and tenant share, for as long as there is one.
     shared: Mutex<HashMap<(ModuleScope, TenantId), Shared>>,
+    trails: Arc<Trails>,
     /// Modules that were migrated at start.
     migrated: Mutex<HashSet<(ModuleScope, Family)>>,
 }
 
-type Shared = (Weak<Log>, Weak<Lane>);
+type Shared = (Weak<Log>, Weak<Lane<Log>>);
 
 impl std::fmt::Debug for OpenPostgres {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -98,16 +103,19 @@ impl OpenPostgres {
         // A server that cannot be reached is told of now and not at the first use.
         drop(pools.get().await?);
         let wakes = Wakes::new(Arc::clone(&pools), connector);
-        Ok(Self { settings, pools, wakes, shared: Mutex::default(), migrated: Mutex::default() })
+        let trails = Arc::new(Trails::new(&pools, settings.hash_chain));
+        Ok(Self { settings, pools, wakes, shared: Mutex::default(), trails, migrated: Mutex::default() })
     }
 
-    /// Begins a transaction for a module and tenant: the user's own tables and the module's events, together.
+    /// Begins a transaction for a module and tenant: the user's own tables, the module's events and audit events, together.
     pub async fn begin(&self, scope: &ModuleScope, tenant: &TenantId) -> Result<Transaction> {
         let (log, _) = self.shared(scope, tenant).await;
-        Transaction::begin(&self.pools, log).await.map_err(|error| error.during("transaction.begin"))
+        Transaction::begin(&self.pools, log, Arc::clone(&self.trails))
+            .await
+            .map_err(|error| error.during("transaction.begin"))
     }
 
-    async fn shared(&self, scope: &ModuleScope, tenant: &TenantId) -> (Arc<Log>, Arc<Lane>) {
+    async fn shared(&self, scope: &ModuleScope, tenant: &TenantId) -> (Arc<Log>, Arc<Lane<Log>>) {
         let mut shared = self.shared.lock().await;
         let key = (scope.clone(), tenant.clone());
         if let Some((log, lane)) =
@@ -116,14 +124,15 @@ impl OpenPostgres {
             return (log, lane);
         }
         shared.retain(|_, (log, _)| log.strong_count() > 0);
-        let log = Arc::new(Log::new(scope, tenant, Arc::clone(&self.pools), Arc::clone(&self.wakes)));
+        let (pools, wakes) = (Arc::clone(&self.pools), Arc::clone(&self.wakes));
+        let log = Arc::new(Log::new(scope, tenant, pools, wakes, self.settings.hash_chain));
         let lane = Arc::new(Lane::new(Arc::clone(&log)));
         shared.insert(key, (Arc::downgrade(&log), Arc::downgrade(&lane)));
         (log, lane)
     }
 
     fn migrations_of(&self, scope: &ModuleScope, family: Family) -> Result<PostgresMigrations> {
-        if family != Family::Events {
+        if family == Family::Playbooks {
             return Err(not_kept(family.as_str()));
         }
         Ok(PostgresMigrations { settings: Arc::clone(&self.settings), scope: scope.clone(), family })
@@ -161,8 +170,11 @@ impl OpenBackend for OpenPostgres {
         Ok(Arc::new(PostgresEvents::new(log, lane)))
     }
 
-    async fn audit(&self, _: &ModuleScope, _: &TenantId) -> Result<Arc<dyn AuditRepository>> {
-        Err(not_kept("audit"))
+    async fn audit(&self, scope: &ModuleScope, tenant: &TenantId) -> Result<Arc<dyn AuditRepository>> {
+        self.migrate_once(scope, Family::Audit).await?;
+        let (trail, lane) = self.trails.get(scope, tenant);
+        let lane = self.settings.shared_commits.then_some(lane);
+        Ok(Arc::new(PostgresAudit::new(trail, lane)))
     }
 
     async fn playbooks(&self, _: &ModuleScope, _: &TenantId) -> Result<Arc<dyn PlaybookCatalog>> {
