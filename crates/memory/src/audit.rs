@@ -1,7 +1,6 @@
 //! The audit repository over a [`Trail`]: the lock and the closed handles.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
 use changeover_core::audit::{
@@ -9,10 +8,9 @@ use changeover_core::audit::{
     VerifyChain,
 };
 use changeover_core::events::Readiness;
-use changeover_core::{
-    Applied, AuditRepository, Capabilities, Error, ErrorKind, ModuleScope, Result, TenantId, Uuid,
-};
+use changeover_core::{Applied, AuditRepository, Capabilities, ModuleScope, Result, TenantId, Uuid};
 
+use crate::latch::Latch;
 use crate::trail::Trail;
 use crate::{OpenMemory, Shared, capabilities};
 
@@ -22,29 +20,22 @@ pub(crate) struct MemoryAudit {
     scope: ModuleScope,
     tenant: TenantId,
     hash_chain: bool,
-    backend_closed: Arc<AtomicBool>,
-    closed: AtomicBool,
+    latch: Latch,
 }
 
 impl MemoryAudit {
     pub(crate) fn new(backend: &OpenMemory, scope: ModuleScope, tenant: TenantId) -> Self {
-        let (shared, backend_closed) = (Arc::clone(&backend.shared), Arc::clone(&backend.closed));
-        let hash_chain = backend.hash_chain;
-        Self { shared, scope, tenant, hash_chain, backend_closed, closed: AtomicBool::new(false) }
+        let latch = Latch::new(&backend.closed);
+        Self { shared: Arc::clone(&backend.shared), scope, tenant, hash_chain: backend.hash_chain, latch }
     }
 
-    /// Does `work` on the trail, unless the handle was closed, and names the operation in its error. Gives other tasks a
-    /// turn first, as waiting for a database would.
+    /// Does `work` on the trail, unless the handle was closed, and names the operation in its error.
     async fn with_trail<T>(
         &self,
         operation: &'static str,
         work: impl FnOnce(&mut Trail) -> Result<T>,
     ) -> Result<T> {
-        tokio::task::yield_now().await;
-        if self.closed.load(Ordering::SeqCst) || self.backend_closed.load(Ordering::SeqCst) {
-            let message = "the repository was closed; open it again";
-            return Err(Error::new(ErrorKind::Unavailable, message).during(operation));
-        }
+        self.latch.check(operation).await?;
         work(self.shared.trails().entry(self.scope.clone()).or_default())
             .map_err(|error| error.during(operation))
     }
@@ -95,7 +86,7 @@ impl AuditRepository for MemoryAudit {
     }
 
     async fn close(&self) -> Result<()> {
-        self.closed.store(true, Ordering::SeqCst);
+        self.latch.close();
         Ok(())
     }
 }

@@ -1,7 +1,6 @@
 //! The event store over a [`Log`]: the lock, the closed handles, and the task of a subscription.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -16,6 +15,7 @@ use changeover_core::{
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
+use crate::latch::Latch;
 use crate::log::Log;
 use crate::{OpenMemory, Shared, capabilities};
 
@@ -26,30 +26,22 @@ pub(crate) struct MemoryEvents {
     scope: ModuleScope,
     tenant: TenantId,
     hash_chain: bool,
-    backend_closed: Arc<AtomicBool>,
-    closed: Arc<AtomicBool>,
+    latch: Latch,
 }
 
 impl MemoryEvents {
     pub(crate) fn new(backend: &OpenMemory, scope: ModuleScope, tenant: TenantId) -> Self {
-        let (shared, backend_closed) = (Arc::clone(&backend.shared), Arc::clone(&backend.closed));
-        Self { shared, scope, tenant, hash_chain: backend.hash_chain, backend_closed, closed: Arc::default() }
+        let latch = Latch::new(&backend.closed);
+        Self { shared: Arc::clone(&backend.shared), scope, tenant, hash_chain: backend.hash_chain, latch }
     }
 
     /// Does `work` on the log, unless the handle was closed, and names the operation in its error.
-    ///
-    /// Gives other tasks a turn first, as waiting for a database would: a loop over a store that is always ready would
-    /// keep its thread to itself.
     async fn with_log<T>(
         &self,
         operation: &'static str,
         work: impl FnOnce(&mut Log) -> Result<T>,
     ) -> Result<T> {
-        tokio::task::yield_now().await;
-        if self.closed.load(Ordering::SeqCst) || self.backend_closed.load(Ordering::SeqCst) {
-            let message = "the store was closed; open it again";
-            return Err(Error::new(ErrorKind::Unavailable, message).during(operation));
-        }
+        self.latch.check(operation).await?;
         work(self.shared.lock().entry(self.scope.clone()).or_insert_with(|| Log::new(LogId(Uuid::new_v4()))))
             .map_err(|error| error.during(operation))
     }
@@ -110,7 +102,7 @@ impl EventStore for MemoryEvents {
     }
 
     async fn close(&self) -> Result<()> {
-        self.closed.store(true, Ordering::SeqCst);
+        self.latch.close();
         Ok(())
     }
 }

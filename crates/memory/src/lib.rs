@@ -26,8 +26,11 @@
 //! ```
 
 mod audit;
+mod catalog;
 mod events;
+mod latch;
 mod log;
+mod playbooks;
 mod trail;
 
 use std::collections::HashMap;
@@ -44,8 +47,10 @@ use changeover_core::{
 };
 
 use crate::audit::MemoryAudit;
+use crate::catalog::Catalog;
 use crate::events::MemoryEvents;
 use crate::log::Log;
+use crate::playbooks::MemoryPlaybooks;
 use crate::trail::Trail;
 
 /// The word in the settings.
@@ -83,6 +88,7 @@ pub struct Memory(Arc<Shared>);
 
 struct Shared {
     logs: Mutex<HashMap<ModuleScope, Log>>,
+    catalogs: Mutex<HashMap<ModuleScope, Catalog>>,
     trails: Mutex<HashMap<ModuleScope, Trail>>,
     clock: Box<dyn Fn() -> Timestamp + Send + Sync>,
 }
@@ -95,7 +101,12 @@ impl Memory {
 
     /// No records yet, and a clock of the caller's own, which may go backwards: `recorded_at` never does.
     pub fn with_clock(clock: impl Fn() -> Timestamp + Send + Sync + 'static) -> Self {
-        Self(Arc::new(Shared { logs: Mutex::default(), trails: Mutex::default(), clock: Box::new(clock) }))
+        Self(Arc::new(Shared {
+            logs: Mutex::default(),
+            trails: Mutex::default(),
+            catalogs: Mutex::default(),
+            clock: Box::new(clock),
+        }))
     }
 
     /// The same, the log of `scope` being empty and having this identity: for who keeps the records elsewhere and
@@ -138,8 +149,14 @@ impl Shared {
         self.logs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The audit trails, behind a lock that is used on in the same way.
     fn trails(&self) -> MutexGuard<'_, HashMap<ModuleScope, Trail>> {
         self.trails.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The playbooks, likewise.
+    fn catalogs(&self) -> MutexGuard<'_, HashMap<ModuleScope, Catalog>> {
+        self.catalogs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -180,9 +197,8 @@ impl OpenBackend for OpenMemory {
         Ok(Arc::new(MemoryAudit::new(self, scope.clone(), tenant.clone())))
     }
 
-    async fn playbooks(&self, _scope: &ModuleScope, _tenant: &TenantId) -> Result<Arc<dyn PlaybookCatalog>> {
-        let message = "playbooks are not offered here: this version of the backend keeps none";
-        Err(Error::new(ErrorKind::Unsupported, message).with("backend", KIND))
+    async fn playbooks(&self, scope: &ModuleScope, tenant: &TenantId) -> Result<Arc<dyn PlaybookCatalog>> {
+        Ok(Arc::new(MemoryPlaybooks::new(self, scope.clone(), tenant.clone())))
     }
 
     fn migrations(&self, _scope: &ModuleScope, _family: Family) -> Result<Arc<dyn Migrations>> {
