@@ -251,6 +251,13 @@ impl OpenBackend for OpenPostgres {
                 if there { "migrations are recorded" } else { "none yet; run migrate up" }.to_owned(),
             );
         }
+        let of_trails = async { audit::check(&mut *self.pools.get().await?, &self.settings.roles).await };
+        match of_trails.await {
+            Ok(lines) => checks.extend(lines),
+            Err(error) => {
+                checks.push(Check { name: "audit".to_owned(), ok: false, detail: error.to_string() });
+            }
+        }
         checks
     }
 
