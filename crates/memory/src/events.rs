@@ -1,7 +1,6 @@
 //! The event store over a [`Log`]: the lock, the closed handles, and the task of a subscription.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -11,26 +10,14 @@ use changeover_core::events::{
 };
 use changeover_core::{
     Applied, Capabilities, Checkpoint, ConsumerName, Error, ErrorKind, EventStore, Feed, Limit, LogId,
-    ModuleScope, Result, Subscription, Support, TenantId, Uuid, subscription,
+    ModuleScope, Result, Subscription, TenantId, Uuid, subscription,
 };
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
-use crate::Shared;
 use crate::latch::Latch;
 use crate::log::Log;
-
-pub(crate) const CAPABILITIES: Capabilities = Capabilities {
-    durable: Support::No("the records end with the process"),
-    shared: Support::No("the records belong to one process"),
-    concurrent_writers: Support::No("one lock orders all writes"),
-    transactions: Support::No("there is no database to hold tables of a user's own"),
-    tenants: Support::Yes,
-    push: Support::Yes,
-    recorded_time: Support::Yes,
-    hash_chain: Support::No("this version of the backend serves events only"),
-    retention: Support::No("this version of the backend serves events only"),
-};
+use crate::{OpenMemory, Shared, capabilities};
 
 /// The handle of one module and tenant.
 #[derive(Clone)]
@@ -38,17 +25,14 @@ pub(crate) struct MemoryEvents {
     shared: Arc<Shared>,
     scope: ModuleScope,
     tenant: TenantId,
+    hash_chain: bool,
     latch: Latch,
 }
 
 impl MemoryEvents {
-    pub(crate) fn new(
-        shared: &Arc<Shared>,
-        backend_closed: &Arc<AtomicBool>,
-        scope: ModuleScope,
-        tenant: TenantId,
-    ) -> Self {
-        Self { shared: Arc::clone(shared), scope, tenant, latch: Latch::new(backend_closed) }
+    pub(crate) fn new(backend: &OpenMemory, scope: ModuleScope, tenant: TenantId) -> Self {
+        let latch = Latch::new(&backend.closed);
+        Self { shared: Arc::clone(&backend.shared), scope, tenant, hash_chain: backend.hash_chain, latch }
     }
 
     /// Does `work` on the log, unless the handle was closed, and names the operation in its error.
@@ -66,7 +50,7 @@ impl MemoryEvents {
 #[async_trait]
 impl EventStore for MemoryEvents {
     fn capabilities(&self) -> Capabilities {
-        CAPABILITIES
+        capabilities(self.hash_chain)
     }
 
     async fn append(&self, request: Append) -> Result<Appended> {

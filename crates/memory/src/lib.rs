@@ -25,11 +25,13 @@
 //! # Ok::<(), changeover_core::Error>(()) }).unwrap();
 //! ```
 
+mod audit;
 mod catalog;
 mod events;
 mod latch;
 mod log;
 mod playbooks;
+mod trail;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -37,19 +39,48 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
+use changeover_core::audit::AuditEvent;
 use changeover_core::backend::{Check, Family, Migrations};
 use changeover_core::{
-    AuditRepository, Backend, BackendSettings, Error, ErrorKind, EventStore, LogId, ModuleScope, OpenBackend,
-    PlaybookCatalog, Result, TenantId, Timestamp,
+    AuditRepository, Backend, BackendSettings, Capabilities, Error, ErrorKind, EventStore, LogId,
+    ModuleScope, OpenBackend, PlaybookCatalog, Result, SettingKey, Support, TenantId, Timestamp, ValueKind,
 };
 
+use crate::audit::MemoryAudit;
 use crate::catalog::Catalog;
 use crate::events::MemoryEvents;
 use crate::log::Log;
 use crate::playbooks::MemoryPlaybooks;
+use crate::trail::Trail;
 
 /// The word in the settings.
 const KIND: &str = "memory";
+const HASH_CHAIN: &str = "hash_chain";
+const KEYS: &[SettingKey] = &[SettingKey {
+    key: HASH_CHAIN,
+    value: ValueKind::Bool,
+    default: Some("true"),
+    required: false,
+    secret: false,
+    doc: "Whether audit records with a correlation id are chained by hash.",
+}];
+
+/// What this backend offers.
+fn capabilities(hash_chain: bool) -> Capabilities {
+    let chained =
+        if hash_chain { Support::Yes } else { Support::No("the setting hash_chain of the backend is false") };
+    Capabilities {
+        durable: Support::No("the records end with the process"),
+        shared: Support::No("the records belong to one process"),
+        concurrent_writers: Support::No("one lock orders all writes"),
+        transactions: Support::No("there is no database to hold tables of a user's own"),
+        tenants: Support::Yes,
+        push: Support::Yes,
+        recorded_time: Support::Yes,
+        hash_chain: chained,
+        retention: Support::Yes,
+    }
+}
 
 /// The records of all modules, and the kind of backend that serves them. Clones share the records.
 #[derive(Clone)]
@@ -58,6 +89,7 @@ pub struct Memory(Arc<Shared>);
 struct Shared {
     logs: Mutex<HashMap<ModuleScope, Log>>,
     catalogs: Mutex<HashMap<ModuleScope, Catalog>>,
+    trails: Mutex<HashMap<ModuleScope, Trail>>,
     clock: Box<dyn Fn() -> Timestamp + Send + Sync>,
 }
 
@@ -69,7 +101,12 @@ impl Memory {
 
     /// No records yet, and a clock of the caller's own, which may go backwards: `recorded_at` never does.
     pub fn with_clock(clock: impl Fn() -> Timestamp + Send + Sync + 'static) -> Self {
-        Self(Arc::new(Shared { logs: Mutex::default(), catalogs: Mutex::default(), clock: Box::new(clock) }))
+        Self(Arc::new(Shared {
+            logs: Mutex::default(),
+            trails: Mutex::default(),
+            catalogs: Mutex::default(),
+            clock: Box::new(clock),
+        }))
     }
 
     /// The same, the log of `scope` being empty and having this identity: for who keeps the records elsewhere and
@@ -78,6 +115,18 @@ impl Memory {
     pub fn with_log(self, scope: ModuleScope, id: LogId) -> Self {
         self.0.lock().insert(scope, Log::new(id));
         self
+    }
+
+    /// Lets `edit` change, remove, move or add audit records of a tenant past the repository, as somebody does who writes
+    /// to a database by hand: for tests of those who must find it out. The records come in recorded order; what the hash
+    /// chains keep beside them (by sequence) stays as it is.
+    pub fn edit_audit(
+        &self,
+        scope: &ModuleScope,
+        tenant: &TenantId,
+        edit: impl FnOnce(&mut Vec<AuditEvent>),
+    ) {
+        self.0.trails().entry(scope.clone()).or_default().edit(tenant, edit);
     }
 }
 
@@ -100,7 +149,12 @@ impl Shared {
         self.logs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The playbooks, behind a lock that is used on in the same way.
+    /// The audit trails, behind a lock that is used on in the same way.
+    fn trails(&self) -> MutexGuard<'_, HashMap<ModuleScope, Trail>> {
+        self.trails.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The playbooks, likewise.
     fn catalogs(&self) -> MutexGuard<'_, HashMap<ModuleScope, Catalog>> {
         self.catalogs.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -112,26 +166,21 @@ impl Backend for Memory {
         KIND
     }
 
-    fn keys(&self) -> &'static [changeover_core::SettingKey] {
-        &[]
+    fn keys(&self) -> &'static [SettingKey] {
+        KEYS
     }
 
     async fn open(&self, settings: &BackendSettings) -> Result<Arc<dyn OpenBackend>> {
         settings.check(self.keys())?;
-        Ok(Arc::new(OpenMemory { shared: Arc::clone(&self.0), closed: Arc::default() }))
+        let hash_chain = settings.bool(self.keys(), HASH_CHAIN)?;
+        Ok(Arc::new(OpenMemory { shared: Arc::clone(&self.0), hash_chain, closed: Arc::default() }))
     }
 }
 
 struct OpenMemory {
     shared: Arc<Shared>,
+    hash_chain: bool,
     closed: Arc<AtomicBool>,
-}
-
-impl OpenMemory {
-    fn without_audit<T>() -> Result<T> {
-        let message = "audit is not offered here: this version of the backend keeps no audit records";
-        Err(Error::new(ErrorKind::Unsupported, message).with("backend", KIND))
-    }
 }
 
 #[async_trait]
@@ -141,15 +190,15 @@ impl OpenBackend for OpenMemory {
     }
 
     async fn events(&self, scope: &ModuleScope, tenant: &TenantId) -> Result<Arc<dyn EventStore>> {
-        Ok(Arc::new(MemoryEvents::new(&self.shared, &self.closed, scope.clone(), tenant.clone())))
+        Ok(Arc::new(MemoryEvents::new(self, scope.clone(), tenant.clone())))
     }
 
-    async fn audit(&self, _scope: &ModuleScope, _tenant: &TenantId) -> Result<Arc<dyn AuditRepository>> {
-        Self::without_audit()
+    async fn audit(&self, scope: &ModuleScope, tenant: &TenantId) -> Result<Arc<dyn AuditRepository>> {
+        Ok(Arc::new(MemoryAudit::new(self, scope.clone(), tenant.clone())))
     }
 
     async fn playbooks(&self, scope: &ModuleScope, tenant: &TenantId) -> Result<Arc<dyn PlaybookCatalog>> {
-        Ok(Arc::new(MemoryPlaybooks::new(&self.shared, &self.closed, scope.clone(), tenant.clone())))
+        Ok(Arc::new(MemoryPlaybooks::new(self, scope.clone(), tenant.clone())))
     }
 
     fn migrations(&self, _scope: &ModuleScope, _family: Family) -> Result<Arc<dyn Migrations>> {

@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use async_trait::async_trait;
 use changeover_core::events::Readiness;
@@ -12,27 +11,23 @@ use changeover_core::playbooks::{
 };
 use changeover_core::{Applied, Capabilities, ModuleScope, PlaybookCatalog, Result, TenantId};
 
-use crate::Shared;
 use crate::catalog::Catalog;
-use crate::events::CAPABILITIES;
 use crate::latch::Latch;
+use crate::{OpenMemory, Shared, capabilities};
 
 /// The handle of one module and tenant.
 pub(crate) struct MemoryPlaybooks {
     shared: Arc<Shared>,
     scope: ModuleScope,
     tenant: TenantId,
+    hash_chain: bool,
     latch: Latch,
 }
 
 impl MemoryPlaybooks {
-    pub(crate) fn new(
-        shared: &Arc<Shared>,
-        backend_closed: &Arc<AtomicBool>,
-        scope: ModuleScope,
-        tenant: TenantId,
-    ) -> Self {
-        Self { shared: Arc::clone(shared), scope, tenant, latch: Latch::new(backend_closed) }
+    pub(crate) fn new(backend: &OpenMemory, scope: ModuleScope, tenant: TenantId) -> Self {
+        let latch = Latch::new(&backend.closed);
+        Self { shared: Arc::clone(&backend.shared), scope, tenant, hash_chain: backend.hash_chain, latch }
     }
 
     /// Does `work` on the catalog, unless the handle was closed, and names the operation in its error.
@@ -84,7 +79,7 @@ async fn vectors(request: &Search, found: &[Playbook]) -> Result<Vec<Embedding>>
 #[async_trait]
 impl PlaybookCatalog for MemoryPlaybooks {
     fn capabilities(&self) -> Capabilities {
-        CAPABILITIES
+        capabilities(self.hash_chain)
     }
 
     async fn put(&self, request: Put) -> Result<PutReport> {

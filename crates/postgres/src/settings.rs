@@ -50,6 +50,7 @@ pub(crate) const KEYS: &[SettingKey] = &[
         "true",
         "appends of one module and tenant that wait for each other are committed together",
     ),
+    key("hash_chain", ValueKind::Bool, "true", "audit records of one correlation id are chained by hash"),
     key("roles.owner", ValueKind::Text, "changeover_owner", "role that owns schemas and functions"),
     key("roles.app", ValueKind::Text, "changeover_app", "role the service acts as"),
     key("roles.copier", ValueKind::Text, "changeover_copier", "role that copies records in during a cutover"),
@@ -69,6 +70,7 @@ pub(crate) struct Settings {
     pub max_lifetime: Duration,
     pub command_timeout: Duration,
     pub shared_commits: bool,
+    pub hash_chain: bool,
     pub roles: Roles,
     pub migrate_on_start: bool,
 }
@@ -132,6 +134,7 @@ impl Settings {
             max_lifetime: given.duration(KEYS, "pool.max_lifetime")?,
             command_timeout: given.duration(KEYS, "command_timeout")?,
             shared_commits: given.bool(KEYS, "shared_commits")?,
+            hash_chain: given.bool(KEYS, "hash_chain")?,
             roles: Roles { owner: role("roles.owner"), app: role("roles.app"), copier: role("roles.copier") },
             migrate_on_start: given.bool(KEYS, "migrate_on_start")?,
         })

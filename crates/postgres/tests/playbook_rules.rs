@@ -143,7 +143,16 @@ async fn rows_by_hand_are_held_to_the_rules() {
     assert_eq!(code(&client, &with("embedding", "'[1,2]'")).await, "22000", "a vector of another size");
     assert_eq!(code(&client, &with("version_key", "'x'")).await, "428C9");
     assert_eq!(code(&client, &with("tenant_id", "'other'")).await, "42501", "row security");
-    for bad in ["''", "'latest'", "'1.2'", "'v1.2.3.4'", "'01.2.3'", "'1.2.3-01'", "'1.2.3 '", "'18446744073709551616.0.0'"] {
+    for bad in [
+        "''",
+        "'latest'",
+        "'1.2'",
+        "'v1.2.3.4'",
+        "'01.2.3'",
+        "'1.2.3-01'",
+        "'1.2.3 '",
+        "'18446744073709551616.0.0'",
+    ] {
         assert_eq!(code(&client, &ROW.replace("'v1.0.0'", bad)).await, "23514", "{bad}");
     }
 
@@ -154,7 +163,8 @@ async fn rows_by_hand_are_held_to_the_rules() {
         code(&client, "UPDATE playbook_store.playbook_catalog SET is_latest_version = true").await,
         "23505"
     );
-    let found = catalog(&db).await.get(GetPlaybook { playbook_id: id("a"), which: Lookup::Latest }).await.unwrap();
+    let found =
+        catalog(&db).await.get(GetPlaybook { playbook_id: id("a"), which: Lookup::Latest }).await.unwrap();
     assert_eq!(found.unwrap().playbook.version, version("v2.0.0"));
 }
 
@@ -165,7 +175,9 @@ async fn what_a_version_says_never_changes() {
     let catalog = catalog(&db).await;
     catalog.put(put([playbook("a", "v1.0.0")])).await.unwrap();
     let client = db.client().await.unwrap();
-    for role in ["RESET ROLE", "SET ROLE changeover_owner", "SET ROLE changeover_app", "SET ROLE changeover_copier"] {
+    for role in
+        ["RESET ROLE", "SET ROLE changeover_owner", "SET ROLE changeover_app", "SET ROLE changeover_copier"]
+    {
         client.batch_execute(&format!("SET changeover.tenant_id = 'acme'; {role}")).await.unwrap();
         let writes = !role.contains("_app") && !role.contains("_copier");
         for change in [
@@ -184,7 +196,8 @@ async fn what_a_version_says_never_changes() {
             let sql = format!("UPDATE playbook_store.playbook_catalog SET {change}");
             assert_eq!(code(&client, &sql).await, if writes { "COIMM" } else { "42501" }, "{role}: {change}");
         }
-        for sql in ["DELETE FROM playbook_store.playbook_catalog", "TRUNCATE playbook_store.playbook_catalog"] {
+        for sql in ["DELETE FROM playbook_store.playbook_catalog", "TRUNCATE playbook_store.playbook_catalog"]
+        {
             assert_eq!(code(&client, sql).await, if writes { "COIMM" } else { "42501" }, "{role}: {sql}");
         }
         let insert = ROW.replace("'a'", "'b'");
@@ -192,7 +205,8 @@ async fn what_a_version_says_never_changes() {
             assert_eq!(code(&client, &insert).await, "42501", "{role}");
         }
     }
-    let before = catalog.get(GetPlaybook { playbook_id: id("a"), which: Lookup::Latest }).await.unwrap().unwrap();
+    let before =
+        catalog.get(GetPlaybook { playbook_id: id("a"), which: Lookup::Latest }).await.unwrap().unwrap();
     client
         .batch_execute(
             "SET ROLE changeover_owner;
@@ -200,7 +214,8 @@ async fn what_a_version_says_never_changes() {
         )
         .await
         .unwrap();
-    let after = catalog.get(GetPlaybook { playbook_id: id("a"), which: Lookup::Latest }).await.unwrap().unwrap();
+    let after =
+        catalog.get(GetPlaybook { playbook_id: id("a"), which: Lookup::Latest }).await.unwrap().unwrap();
     assert!(after.updated_at > before.updated_at);
     assert_eq!(after.disabled, Some((after.updated_at, None, Some("broken".to_owned()))));
     let active = GetPlaybook { playbook_id: id("a"), which: Lookup::LatestActive };
@@ -256,16 +271,31 @@ async fn versions_are_ordered_in_sql_as_in_core() {
             format!("{v}{}{pre}{build}", numbers.join("."))
         });
     let mut runner = TestRunner::default();
-    let mut given: Vec<String> =
-        (0..5_000).map(|_| text.new_tree(&mut runner).unwrap().current()).collect();
+    let mut given: Vec<String> = (0..5_000).map(|_| text.new_tree(&mut runner).unwrap().current()).collect();
     given.extend(
-        ["1.0.0-alpha", "1.0.0-alpha.1", "1.0.0-alpha.beta", "1.0.0-beta.2", "1.0.0-beta.11", "1.0.0-rc.1", "1.0.0", "v1.0.0"]
-            .map(str::to_owned),
+        [
+            "1.0.0-alpha",
+            "1.0.0-alpha.1",
+            "1.0.0-alpha.beta",
+            "1.0.0-beta.2",
+            "1.0.0-beta.11",
+            "1.0.0-rc.1",
+            "1.0.0",
+            "v1.0.0",
+        ]
+        .map(str::to_owned),
     );
-    given.extend(["", "v", "1.2", "1.2.3-", "1.2.3+", "1.2.3\n", "1.2.3-a..b", "١.2.3", "1.2.3-é"].map(str::to_owned));
-    given.extend([format!("1.0.0-{}", "a".repeat(249)), format!("1.0.0-{}", "a".repeat(250)), format!("1.0.0-{}", "1.".repeat(124) + "1")]);
+    given.extend(
+        ["", "v", "1.2", "1.2.3-", "1.2.3+", "1.2.3\n", "1.2.3-a..b", "١.2.3", "1.2.3-é"].map(str::to_owned),
+    );
+    given.extend([
+        format!("1.0.0-{}", "a".repeat(249)),
+        format!("1.0.0-{}", "a".repeat(250)),
+        format!("1.0.0-{}", "1.".repeat(124) + "1"),
+    ]);
 
-    let mut expected: Vec<_> = given.iter().filter_map(|text| PlaybookVersion::new(text.as_str()).ok()).collect();
+    let mut expected: Vec<_> =
+        given.iter().filter_map(|text| PlaybookVersion::new(text.as_str()).ok()).collect();
     expected.sort();
     let rows = db
         .query(

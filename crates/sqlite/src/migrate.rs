@@ -6,19 +6,20 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use changeover_core::backend::{MigrationStatus, Migrations};
+use changeover_core::backend::{Family, MigrationStatus, Migrations};
 use changeover_core::{Error, ErrorKind, ModuleScope, Result, Timestamp, Uuid};
 use diesel::SqliteConnection;
 use diesel::connection::SimpleConnection;
 
 use crate::classify::Failure;
 use crate::database::Database;
-use crate::schema::{BASE, EVENTS, LEGACY_COLUMNS, Migration, OWN_RECORDS, prefix_of, render};
+use crate::schema::{BASE, Migration, OWN_RECORDS, legacy_tables, migrations, prefix_of, render};
 use crate::sql::{self, Bind};
 
 /// The schema of one family of one module: what is known, and its place in `_migrations`.
 #[derive(Clone, Debug)]
 pub(crate) struct Schema {
+    family: Family,
     prefix: String,
     /// Before the ids of a namespaced module: `scheduler.`.
     space: String,
@@ -35,13 +36,13 @@ struct Applied {
 }
 
 impl Schema {
-    pub(crate) fn events(scope: &ModuleScope, backend: &str) -> Self {
+    pub(crate) fn new(scope: &ModuleScope, family: Family, backend: &str) -> Self {
         let space = scope.namespace.as_ref().map(|namespace| format!("{namespace}.")).unwrap_or_default();
-        Self { prefix: prefix_of(scope), space, backend: backend.to_owned() }
+        Self { family, prefix: prefix_of(scope), space, backend: backend.to_owned() }
     }
 
-    fn known() -> impl Iterator<Item = &'static Migration> {
-        BASE.iter().chain(EVENTS)
+    fn known(&self) -> impl Iterator<Item = &'static Migration> + use<> {
+        BASE.iter().chain(migrations(self.family))
     }
 
     fn id(&self, migration: &Migration) -> String {
@@ -74,7 +75,7 @@ impl Schema {
         for row in sql::rows(conn, sql, &[])? {
             let text = |index: usize| row.cell(index).as_str().unwrap_or_default().to_owned();
             let id = text(0);
-            let family = format!("{}events/", self.space);
+            let family = format!("{}{}/", self.space, self.family.as_str());
             if id.starts_with("base/") || id.starts_with(&family) {
                 applied.push(Applied {
                     id,
@@ -92,7 +93,7 @@ impl Schema {
     fn status(&self, conn: &mut SqliteConnection) -> Result<Vec<MigrationStatus>, Failure> {
         let mut applied = self.applied(conn)?;
         let mut status = Vec::new();
-        for migration in Self::known() {
+        for migration in self.known() {
             let id = self.id(migration);
             let mut one = MigrationStatus {
                 id: id.clone(),
@@ -144,7 +145,7 @@ impl Schema {
         let Some(next) = status.into_iter().find(|one| one.applied_at.is_none()) else {
             return Ok(None);
         };
-        let migration = Self::known().find(|known| self.id(known) == next.id);
+        let migration = self.known().find(|known| self.id(known) == next.id);
         let Some(migration) = migration else {
             return Ok(None);
         };
@@ -173,14 +174,20 @@ impl Schema {
         Ok(Some(MigrationStatus { applied_at: Some(now), ..next }))
     }
 
-    /// Whether the events lie, or will lie, in tables that legacy programs made: those were there before our first
+    /// Whether the records lie, or will lie, in tables that legacy programs made: those were there before our first
     /// record of them.
     pub(crate) fn is_adopted(&self, conn: &mut SqliteConnection) -> Result<bool, Failure> {
         let records = self.applied(conn)?;
         match records.iter().find(|record| !record.id.starts_with("base/")) {
             Some(record) => Ok(record.adopted),
-            None => Ok(has_table(conn, &render("domain_event", &self.prefix))?
-                || has_table(conn, &render("event_stream", &self.prefix))?),
+            None => {
+                for (table, _) in legacy_tables(self.family) {
+                    if has_table(conn, &render(table, &self.prefix))? {
+                        return Ok(true);
+                    }
+                }
+                Ok(false)
+            }
         }
     }
 
@@ -199,14 +206,15 @@ impl Schema {
     }
 
     fn check_legacy_tables(&self, conn: &mut SqliteConnection) -> Result<(), Failure> {
-        for (table, columns) in LEGACY_COLUMNS {
+        for (table, columns) in legacy_tables(self.family) {
             let table = render(table, &self.prefix);
             let found = sql::rows(conn, "SELECT name FROM pragma_table_info(?1)", &[Bind::Text(&table)])?;
             let has = |column: &str| found.iter().any(|row| row.cell(0).as_str() == Some(column));
             if let Some(missing) = columns.iter().find(|column| !has(column)) {
                 let message = format!(
                     "the file has a table {table} that cannot be adopted: column {missing} is missing; rename the \
-                     table if it is not an event store's"
+                     table if it is not one of {}",
+                    self.family.as_str()
                 );
                 return Err(Error::new(ErrorKind::SchemaMismatch, message).into());
             }
@@ -225,7 +233,8 @@ impl Schema {
         let status = self.status(conn)?;
         refuse_problems(&status)?;
         let records = self.applied(conn)?;
-        let back: Vec<_> = Self::known()
+        let back: Vec<_> = self
+            .known()
             .collect::<Vec<_>>()
             .into_iter()
             .rev()

@@ -1,5 +1,6 @@
 //! The SQL files that make the tables, in the order they are applied, and how a namespace gets tables of its own.
 
+use changeover_core::backend::Family;
 use changeover_core::{ModuleScope, sha256_hex};
 
 /// One migration: SQL for a module without a namespace.
@@ -21,7 +22,7 @@ pub(crate) const BASE: &[Migration] = &[Migration {
 }];
 
 /// Append-only: never edit or remove one that was released.
-pub(crate) const EVENTS: &[Migration] = &[
+const EVENTS: &[Migration] = &[
     Migration {
         id: "events/0001_log",
         up: include_str!("../migrations/events/0001_log/up.sql"),
@@ -36,14 +37,66 @@ pub(crate) const EVENTS: &[Migration] = &[
     },
 ];
 
-/// What a table's name may begin with in the SQL files; a namespace goes before it.
-const TABLES: &[&str] = &["event_stream", "domain_event", "changeover_log", "changeover_consumer"];
+/// As [`EVENTS`].
+const AUDIT: &[Migration] = &[Migration {
+    id: "audit/0001_audit_events",
+    up: include_str!("../migrations/audit/0001_audit_events/up.sql"),
+    down: include_str!("../migrations/audit/0001_audit_events/down.sql"),
+    makes_legacy_tables: true,
+}];
+
+/// As [`EVENTS`].
+const PLAYBOOKS: &[Migration] = &[Migration {
+    id: "playbooks/0001_playbook_catalog",
+    up: include_str!("../migrations/playbooks/0001_playbook_catalog/up.sql"),
+    down: include_str!("../migrations/playbooks/0001_playbook_catalog/down.sql"),
+    makes_legacy_tables: true,
+}];
+
+/// What a table's or an index's name may begin with in the SQL files; a namespace goes before it.
+const TABLES: &[&str] = &[
+    "event_stream",
+    "domain_event",
+    "changeover_log",
+    "changeover_consumer",
+    "audit_events",
+    "audit_chain",
+    "audit_anchor",
+    "audit_retention",
+    "idx_audit_events",
+    "playbook_catalog",
+    "idx_playbook_catalog",
+];
 
 /// Tables whose rows are ours and no loss.
-pub(crate) const OWN_RECORDS: &[&str] = &["changeover_log", "_migrations"];
+pub(crate) const OWN_RECORDS: &[&str] = &[
+    "changeover_log",
+    "_migrations",
+    "audit_chain",
+    "audit_anchor",
+    "audit_retention",
+    "playbook_catalog_stamp",
+];
 
-/// The columns that an adopted file must have.
-pub(crate) const LEGACY_COLUMNS: &[(&str, &[&str])] = &[
+/// The migrations of a family, without the base.
+pub(crate) fn migrations(family: Family) -> &'static [Migration] {
+    match family {
+        Family::Events => EVENTS,
+        Family::Audit => AUDIT,
+        Family::Playbooks => PLAYBOOKS,
+    }
+}
+
+/// The tables of a family that a file may have from legacy programs, and the columns that they must have then.
+pub(crate) fn legacy_tables(family: Family) -> &'static [(&'static str, &'static [&'static str])] {
+    match family {
+        Family::Events => LEGACY_EVENTS,
+        Family::Audit => LEGACY_AUDIT,
+        Family::Playbooks => LEGACY_PLAYBOOKS,
+    }
+}
+
+const LEGACY_EVENTS: &[(&str, &[&str])] = &[
     ("event_stream", &["stream_id", "aggregate_type", "aggregate_id", "created_at", "version"]),
     (
         "domain_event",
@@ -61,6 +114,68 @@ pub(crate) const LEGACY_COLUMNS: &[(&str, &[&str])] = &[
         ],
     ),
 ];
+
+const LEGACY_AUDIT: &[(&str, &[&str])] = &[(
+    "audit_events",
+    &[
+        "event_id",
+        "event_type",
+        "event_category",
+        "event_outcome",
+        "event_timestamp",
+        "event_date",
+        "service_name",
+        "service_version",
+        "actor_type",
+        "actor_id",
+        "actor_name",
+        "resource_type",
+        "resource_id",
+        "resource_name",
+        "event_data",
+        "correlation_id",
+        "parent_event_id",
+        "trace_id",
+        "span_id",
+        "metadata",
+    ],
+)];
+
+const LEGACY_PLAYBOOKS: &[(&str, &[&str])] = &[(
+    "playbook_catalog",
+    &[
+        "playbook_id",
+        "version",
+        "name",
+        "description",
+        "owner",
+        "maintainer",
+        "content",
+        "content_hash",
+        "labels",
+        "embedding",
+        "status",
+        "disabled_at",
+        "disabled_by",
+        "disabled_reason",
+        "is_latest_version",
+        "previous_version",
+        "deprecation_notice",
+        "version_notes",
+        "change_summary",
+        "approved_by",
+        "approved_at",
+        "expected_success_rate",
+        "expected_duration_seconds",
+        "actual_success_rate",
+        "total_executions",
+        "successful_executions",
+        "created_at",
+        "updated_at",
+        "created_by",
+        "updated_by",
+    ],
+)];
 
 impl Migration {
     pub(crate) fn description(&self) -> &'static str {

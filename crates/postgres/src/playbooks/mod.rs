@@ -141,11 +141,12 @@ fn moved(module: &str, owner: String) -> Error {
 /// A handle.
 pub(crate) struct PostgresPlaybooks {
     catalog: Arc<Catalog>,
+    chained: bool,
     closed: AtomicBool,
 }
 
 impl PostgresPlaybooks {
-    pub(crate) fn new(scope: &ModuleScope, tenant: &TenantId, pools: Arc<Pools>) -> Self {
+    pub(crate) fn new(scope: &ModuleScope, tenant: &TenantId, pools: Arc<Pools>, chained: bool) -> Self {
         let catalog = Catalog {
             scope: scope.clone(),
             tenant: tenant.clone(),
@@ -153,7 +154,7 @@ impl PostgresPlaybooks {
             pools,
             checked: OnceCell::new(),
         };
-        Self { catalog: Arc::new(catalog), closed: AtomicBool::new(false) }
+        Self { catalog: Arc::new(catalog), chained, closed: AtomicBool::new(false) }
     }
 
     fn check_open(&self) -> Result<()> {
@@ -179,7 +180,7 @@ impl PostgresPlaybooks {
 #[async_trait]
 impl PlaybookCatalog for PostgresPlaybooks {
     fn capabilities(&self) -> Capabilities {
-        capabilities()
+        capabilities(self.chained)
     }
 
     async fn put(&self, request: Put) -> Result<PutReport> {

@@ -127,7 +127,8 @@ impl<'a> Place<'a> {
     fn rate(self, index: usize, column: &str) -> Result<Option<Rate>> {
         let found: Option<i32> = get(self.row, index)?;
         let rate = |found| {
-            let thousandths = u16::try_from(found).map_err(|_| self.corrupt(column, "is not within 0 and 1"))?;
+            let thousandths =
+                u16::try_from(found).map_err(|_| self.corrupt(column, "is not within 0 and 1"))?;
             self.checked(column, Rate::from_thousandths(thousandths))
         };
         found.map(rate).transpose()

@@ -9,11 +9,11 @@
 
 use std::collections::HashMap;
 
+use changeover_core::Result;
 use changeover_core::playbooks::{
     Candidate, Embedding, Match, NewPlaybook, Playbook, PlaybookId, PlaybookVersion, Ranking, Search,
     SearchResult, Status, embed, embedding_text, floor,
 };
-use changeover_core::Result;
 use tokio_postgres::Row;
 
 use super::Catalog;

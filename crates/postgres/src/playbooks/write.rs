@@ -32,10 +32,7 @@ impl Catalog {
                 let taken = request.versions.get(place.wrapping_sub(1)).ok_or_else(unreadable)?;
                 return Err(taken.taken().applied(Applied::No));
             }
-            Ok(PutReport {
-                stored: number(0)?.unwrap_or_default(),
-                repeated: number(1)?.unwrap_or_default(),
-            })
+            Ok(PutReport { stored: number(0)?.unwrap_or_default(), repeated: number(1)?.unwrap_or_default() })
         };
         report().map_err(answered)
     }
@@ -154,10 +151,7 @@ struct Columns<'a> {
 
 impl<'a> Columns<'a> {
     fn of(versions: &'a [NewPlaybook]) -> Self {
-        fn column<'a, T>(
-            versions: &'a [NewPlaybook],
-            value: impl FnMut(&'a NewPlaybook) -> T,
-        ) -> Vec<T> {
+        fn column<'a, T>(versions: &'a [NewPlaybook], value: impl FnMut(&'a NewPlaybook) -> T) -> Vec<T> {
             versions.iter().map(value).collect()
         }
         Self {
