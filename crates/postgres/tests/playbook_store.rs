@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use changeover_core::backend::Family;
-use changeover_core::events::{EventStore as _, HeadOf};
+use changeover_core::events::HeadOf;
 use changeover_core::playbooks::{
     Change, Edit, Embedding, GetPlaybook, ListPlaybooks, Lookup, NewPlaybook, Playbook, Rate, Status, VersionsOf,
 };
