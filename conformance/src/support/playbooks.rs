@@ -163,7 +163,10 @@ pub(crate) async fn list(catalog: &dyn PlaybookCatalog, mut request: ListPlayboo
     loop {
         let page = catalog.list(request.clone()).await.must("list a page");
         assert!(page.playbooks.len() <= request.limit.get() as usize, "a page holds more than its limit");
-        assert!(!page.more || page.playbooks.len() == request.limit.get() as usize, "a page that is not full");
+        assert!(
+            !page.more || page.playbooks.len() == request.limit.get() as usize,
+            "a page that is not full"
+        );
         request.after = page.playbooks.last().map(|last| last.playbook.playbook_id.clone());
         all.extend(page.playbooks);
         if !page.more {

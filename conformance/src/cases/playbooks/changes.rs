@@ -17,7 +17,8 @@ fn figures(total: u64, successful: u64, thousandths: Option<u16>) -> Edit {
 /// No change of one version, and no new version, changes anything else of a stored one. (P11, S3-PB-006)
 pub async fn stored_versions_never_change_otherwise(h: &dyn AnyHarness) {
     let catalog = open(h).await;
-    let (first, second) = (full("restart", "v1.0.0"), NewPlaybook { is_latest: false, ..full("restart", "v2.0.0") });
+    let (first, second) =
+        (full("restart", "v1.0.0"), NewPlaybook { is_latest: false, ..full("restart", "v2.0.0") });
     put(&*catalog, vec![first.clone(), second.clone()]).await;
     let neighbour = exact(&*catalog, "restart", "v2.0.0").await;
     let edits = [
@@ -56,9 +57,15 @@ pub async fn each_status_keeps_what_belongs_to_it(h: &dyn AnyHarness) {
     let expected = (disabled.updated_at, by.clone(), Some("it breaks \"things\" \u{1f980}".to_owned()));
     assert_eq!(disabled.disabled, Some(expected.clone()));
     let deprecated = set(Status::Deprecated, Some("use another")).await;
-    assert_eq!((deprecated.disabled, deprecated.deprecation_notice.as_deref()), (Some(expected.clone()), Some("use another")));
+    assert_eq!(
+        (deprecated.disabled, deprecated.deprecation_notice.as_deref()),
+        (Some(expected.clone()), Some("use another"))
+    );
     let archived = set(Status::Archived, None).await;
-    assert_eq!((archived.disabled, archived.deprecation_notice.as_deref()), (Some(expected), Some("use another")));
+    assert_eq!(
+        (archived.disabled, archived.deprecation_notice.as_deref()),
+        (Some(expected), Some("use another"))
+    );
     let active = set(Status::Active, None).await;
     assert_eq!((active.disabled, active.deprecation_notice), (None, None));
     let empty = set(Status::Deprecated, Some("")).await;
@@ -75,12 +82,20 @@ pub async fn figures_are_kept_and_checked(h: &dyn AnyHarness) {
     let catalog = open(h).await;
     put(&*catalog, vec![playbook("restart", "v1.0.0")]).await;
     let largest = Edit::MAX_COUNT;
-    for (total, successful, thousandths) in
-        [(0, 0, None), (3, 2, Some(667)), (1, 1, Some(1000)), (largest, largest, Some(0)), (largest, 0, Some(1)), (0, 0, None)]
-    {
+    for (total, successful, thousandths) in [
+        (0, 0, None),
+        (3, 2, Some(667)),
+        (1, 1, Some(1000)),
+        (largest, largest, Some(0)),
+        (largest, 0, Some(1)),
+        (0, 0, None),
+    ] {
         let answer = change(&*catalog, "restart", "v1.0.0", figures(total, successful, thousandths)).await;
         let rate = answer.actual_success_rate.map(Rate::thousandths);
-        assert_eq!((answer.total_executions, answer.successful_executions, rate), (total, successful, thousandths));
+        assert_eq!(
+            (answer.total_executions, answer.successful_executions, rate),
+            (total, successful, thousandths)
+        );
         assert_eq!(exact(&*catalog, "restart", "v1.0.0").await, answer);
     }
     let before = look(h, &*catalog, &["restart"]).await;
@@ -115,8 +130,15 @@ pub async fn change_of_a_missing_version_is_not_found(h: &dyn AnyHarness) {
     let catalog = open(h).await;
     put(&*catalog, vec![playbook("restart", "v1.0.0")]).await;
     let before = look(h, &*catalog, &["restart", "missing"]).await;
-    for (playbook_id, at) in [("restart", "v1.0.1"), ("restart", "1.0.0"), ("missing", "v1.0.0"), ("Restart", "v1.0.0")] {
-        for edit in [Edit::MakeLatest, Edit::Status(Status::Disabled, None), figures(1, 1, None), Edit::Embedding(None)] {
+    for (playbook_id, at) in
+        [("restart", "v1.0.1"), ("restart", "1.0.0"), ("missing", "v1.0.0"), ("Restart", "v1.0.0")]
+    {
+        for edit in [
+            Edit::MakeLatest,
+            Edit::Status(Status::Disabled, None),
+            figures(1, 1, None),
+            Edit::Embedding(None),
+        ] {
             let answer = catalog.change(change_of(playbook_id, at, edit)).await;
             let error = refused(answer, ErrorKind::NotFound);
             assert_eq!(error.was_applied(), Some(Applied::No), "{error}");
@@ -159,7 +181,10 @@ pub async fn changes_at_once_leave_one_of_them_whole(h: &dyn AnyHarness) {
     });
     let mut answers = futures::future::join_all(writers).await.concat();
     answers.sort_by_key(|answer| answer.updated_at);
-    assert!(answers.windows(2).all(|pair| pair[0].updated_at < pair[1].updated_at), "two changes at one time");
+    assert!(
+        answers.windows(2).all(|pair| pair[0].updated_at < pair[1].updated_at),
+        "two changes at one time"
+    );
     let last = answers.pop().must("a change that was made");
     assert_eq!(exact(&*catalog, "restart", "v1.0.0").await, last);
 }
@@ -182,10 +207,13 @@ pub async fn versions_written_by_hand_are_like_others(h: &dyn AnyHarness) {
     let new = playbook("by-hand", "v1.0.0");
     match or_note("writing rows by hand", h.faults().insert_playbook_by_sql(new.clone()).await) {
         Some(answer) => answer.must("insert a version by SQL"),
-        None => drop(put(&*catalog, vec![new.clone()]).await),
+        None => assert_eq!(put(&*catalog, vec![new.clone()]).await.stored, 1),
     }
     let found = get(&*catalog, "by-hand", Lookup::LatestActive).await.must("the version");
-    assert_eq!(found.playbook, NewPlaybook { created_at: Some(found.created_at), content_hash: Some(new.hash()), ..new.clone() });
+    assert_eq!(
+        found.playbook,
+        NewPlaybook { created_at: Some(found.created_at), content_hash: Some(new.hash()), ..new.clone() }
+    );
     let again = catalog.put(Put { versions: vec![new.clone()] }).await.must("put it again");
     assert_eq!((again.stored, again.repeated), (0, 1));
     let changed = change(&*catalog, "by-hand", "v1.0.0", figures(1, 1, Some(1000))).await;

@@ -10,8 +10,8 @@ use changeover_core::{Applied, ErrorKind, PlaybookCatalog};
 
 use crate::harness::{AnyHarness, OpenOptions};
 use crate::support::playbooks::{
-    SAMPLE, change_of, embedded, exact, full, get, id, list, look, older, open, open_on, playbook, put, search,
-    search_for, version, version_texts, versions,
+    SAMPLE, change_of, embedded, exact, full, get, id, list, look, older, open, open_on, playbook, put,
+    search, search_for, version, version_texts, versions,
 };
 use crate::support::{Must, in_time, or_note, refused};
 
@@ -48,7 +48,11 @@ pub async fn dropped_put_is_stored_whole_or_not_at_all(h: &dyn AnyHarness) {
     let catalog = open_on(h, &*client).await;
     for times in 1..=20 {
         let playbook_id = format!("p{times}");
-        let all = vec![older(&playbook_id, "v1.0.0"), older(&playbook_id, "v1.1.0"), playbook(&playbook_id, "v1.2.0")];
+        let all = vec![
+            older(&playbook_id, "v1.0.0"),
+            older(&playbook_id, "v1.1.0"),
+            playbook(&playbook_id, "v1.2.0"),
+        ];
         let done = dropped_after(times, catalog.put(Put { versions: all.clone() })).await;
         let request = ListPlaybooks { after: Some(id("p")), ..ListPlaybooks::default() };
         let listed = in_time("a read after a dropped put", list(&*catalog, request)).await;
@@ -57,7 +61,10 @@ pub async fn dropped_put_is_stored_whole_or_not_at_all(h: &dyn AnyHarness) {
         }
         // The dropped put may still be under way; equal content makes the repetition harmless.
         in_time("the same put again", put(&*catalog, all)).await;
-        assert_eq!(version_texts(&versions(&*catalog, &playbook_id, 10).await), ["v1.2.0", "v1.1.0", "v1.0.0"]);
+        assert_eq!(
+            version_texts(&versions(&*catalog, &playbook_id, 10).await),
+            ["v1.2.0", "v1.1.0", "v1.0.0"]
+        );
         if done.is_some() {
             break;
         }
@@ -88,13 +95,18 @@ pub async fn dropped_search_changes_no_later_answer(h: &dyn AnyHarness) {
     let expected = search(&*catalog, search_for("p7")).await;
     for times in 1..=10 {
         dropped_after(times, catalog.search(search_for("what to do"))).await;
-        assert_eq!(in_time("a search after a dropped one", search(&*catalog, search_for("p7"))).await, expected);
+        assert_eq!(
+            in_time("a search after a dropped one", search(&*catalog, search_for("p7"))).await,
+            expected
+        );
     }
 }
 
 /// A put whose answer is lost says that its outcome is unknown; put again it is stored once. (P40)
 pub async fn put_repeated_after_a_lost_answer_is_stored_once(h: &dyn AnyHarness) {
-    let Some(backend) = or_note("a line that breaks", h.faults().fragile_client(OpenOptions::default()).await) else {
+    let Some(backend) =
+        or_note("a line that breaks", h.faults().fragile_client(OpenOptions::default()).await)
+    else {
         return works(&*open(h).await).await;
     };
     let catalog = open_on(h, &*backend).await;
@@ -140,7 +152,8 @@ pub async fn ended_sessions_cost_a_transient_error_at_most(h: &dyn AnyHarness) {
 pub async fn silent_database_ends_operations_in_time(h: &dyn AnyHarness) {
     let limit = Some(Duration::from_millis(500));
     let options = OpenOptions { acquire_timeout: limit, operation_timeout: limit, ..OpenOptions::default() };
-    let Some(backend) = or_note("a client that can be frozen", h.faults().fragile_client(options).await) else {
+    let Some(backend) = or_note("a client that can be frozen", h.faults().fragile_client(options).await)
+    else {
         return works(&*open(h).await).await;
     };
     let catalog = open_on(h, &*backend).await;
@@ -202,9 +215,18 @@ pub async fn errors_show_no_content(h: &dyn AnyHarness) {
     let put_of = async |new| catalog.put(Put { versions: vec![new] }).await.map(drop);
     let mut errors = vec![
         refused(put_of(secret("two")).await, ErrorKind::AlreadyExists),
-        refused(put_of(NewPlaybook { content_hash: Some("hush-hush".to_owned()), ..secret("one") }).await, ErrorKind::Invalid),
-        refused(put_of(NewPlaybook { content: "hush-hush\0".to_owned(), ..secret("one") }).await, ErrorKind::Invalid),
-        refused(NewPlaybook::from_json("{\"content\": 7, \"name\": \"hush-hush").map(drop), ErrorKind::Invalid),
+        refused(
+            put_of(NewPlaybook { content_hash: Some("hush-hush".to_owned()), ..secret("one") }).await,
+            ErrorKind::Invalid,
+        ),
+        refused(
+            put_of(NewPlaybook { content: "hush-hush\0".to_owned(), ..secret("one") }).await,
+            ErrorKind::Invalid,
+        ),
+        refused(
+            NewPlaybook::from_json("{\"content\": 7, \"name\": \"hush-hush").map(drop),
+            ErrorKind::Invalid,
+        ),
     ];
     assert_eq!(exact(&*catalog, "secret", "v1.0.0").await.playbook.content, "hush-hush one");
     backend.close().await;

@@ -50,16 +50,21 @@ async fn given(h: &dyn AnyHarness, request: Search) -> Vec<String> {
 /// Versions written by hand without a vector are found beside those with one, ranked alike. (S3-PB-014, DEF-25)
 pub async fn versions_without_a_vector_are_found(h: &dyn AnyHarness) {
     let catalog = open(h).await;
-    put(&*catalog, vec![embedded(playbook("drain node", "v1.0.0")), embedded(playbook("renew certificate", "v1.0.0"))]).await;
+    put(
+        &*catalog,
+        vec![embedded(playbook("drain node", "v1.0.0")), embedded(playbook("renew certificate", "v1.0.0"))],
+    )
+    .await;
     let by_hand = playbook("restart the pod", "v1.0.0");
     match or_note("writing rows by hand", h.faults().insert_playbook_by_sql(by_hand.clone()).await) {
         Some(answer) => answer.must("insert a version by SQL"),
-        None => drop(put(&*catalog, vec![by_hand.clone()]).await),
+        None => assert_eq!(put(&*catalog, vec![by_hand.clone()]).await.stored, 1),
     }
     let matches = search(&*catalog, search_for("restart pod")).await;
     assert_eq!(matches.len(), 3);
     assert_eq!(found(&matches)[0], "restart the pod");
-    let right = HashingEmbedder::vector("restart pod").confidence(&HashingEmbedder::vector(&embedding_text(&by_hand)));
+    let right = HashingEmbedder::vector("restart pod")
+        .confidence(&HashingEmbedder::vector(&embedding_text(&by_hand)));
     assert!((matches[0].confidence - right).abs() < 1e-5, "{} is not {right}", matches[0].confidence);
 }
 
@@ -75,7 +80,8 @@ pub async fn query_and_rows_without_a_vector_are_embedded(h: &dyn AnyHarness) {
         ..playbook(playbook_id, "v1.0.0")
     };
     put(&*catalog, vec![named("a", "the content"), named("b", ""), embedded(named("c", "x"))]).await;
-    let rows = ["The name\nthe description".to_owned(), "The name\nthe description\nb \nkey value".to_owned()];
+    let rows =
+        ["The name\nthe description".to_owned(), "The name\nthe description\nb \nkey value".to_owned()];
     for _ in 0..2 {
         let mut expected = rows.to_vec();
         expected.push("a query".to_owned());
@@ -93,7 +99,11 @@ pub async fn long_text_is_cut_for_embedding_only(h: &dyn AnyHarness) {
     put(&*catalog, vec![long.clone()]).await;
     let texts = given(h, search_for(&"caf\u{e9} ".repeat(17_000))).await;
     assert_eq!(texts.len(), 2);
-    assert!(texts.iter().all(|text| (MAX_EMBEDDED - 4..=MAX_EMBEDDED).contains(&text.len())), "{}", texts[0].len());
+    assert!(
+        texts.iter().all(|text| (MAX_EMBEDDED - 4..=MAX_EMBEDDED).contains(&text.len())),
+        "{}",
+        texts[0].len()
+    );
     assert_stored(&exact(&*catalog, "long", "v1.0.0").await, &long);
     assert_eq!(found(&search(&*catalog, search_for("crab")).await), ["long"]);
 }
@@ -101,10 +111,24 @@ pub async fn long_text_is_cut_for_embedding_only(h: &dyn AnyHarness) {
 /// Text of any script and emoji is embedded, found and returned unchanged. (S3-EDGE-021)
 pub async fn any_script_is_embedded_and_returned_unchanged(h: &dyn AnyHarness) {
     let catalog = open(h).await;
-    let names = ["\u{1f980}\u{1f525} crabs on fire", "Ärger mit Straßen", "データベースの復旧", "Восстановление базы", "e\u{301}tat"];
-    let new = |number: usize| NewPlaybook { name: text(names[number]), description: String::new(), ..playbook(&format!("p{number}"), "v1.0.0") };
+    let names = [
+        "\u{1f980}\u{1f525} crabs on fire",
+        "Ärger mit Straßen",
+        "データベースの復旧",
+        "Восстановление базы",
+        "e\u{301}tat",
+    ];
+    let new = |number: usize| NewPlaybook {
+        name: text(names[number]),
+        description: String::new(),
+        ..playbook(&format!("p{number}"), "v1.0.0")
+    };
     put(&*catalog, (0..names.len()).map(new).collect()).await;
-    for (number, query) in ["\u{1f980} fire", "ärger STRASSEN straßen", "データベース", "базы восстановление", "e\u{301}tat"].into_iter().enumerate() {
+    for (number, query) in
+        ["\u{1f980} fire", "ärger STRASSEN straßen", "データベース", "базы восстановление", "e\u{301}tat"]
+            .into_iter()
+            .enumerate()
+    {
         let matches = search(&*catalog, search_for(query)).await;
         assert_stored(&matches[0].playbook, &new(number));
         assert_eq!(matches.len(), names.len());

@@ -1,7 +1,10 @@
 //! The latest version: one at most, handed over in one step.
 
-use changeover_core::ErrorKind;
-use changeover_core::playbooks::{Change, Edit, GetPlaybook, ListPlaybooks, Lookup, NewPlaybook, Playbook, Put, Status};
+use changeover_core::playbooks::{
+    Change, Edit, GetPlaybook, ListPlaybooks, Lookup, NewPlaybook, Playbook, Put, Status,
+};
+use changeover_core::{ErrorKind, Result};
+use futures::TryFutureExt;
 use futures::future::join_all;
 
 use crate::harness::AnyHarness;
@@ -12,7 +15,11 @@ use crate::support::playbooks::{
 use crate::support::{Must, or_note, refused};
 
 fn marked(versions: &[Playbook]) -> Vec<String> {
-    versions.iter().filter(|found| found.playbook.is_latest).map(|found| found.playbook.version.to_string()).collect()
+    versions
+        .iter()
+        .filter(|found| found.playbook.is_latest)
+        .map(|found| found.playbook.version.to_string())
+        .collect()
 }
 
 /// A version put as the latest takes the mark from the one that had it, whatever their order, and that is a change of the
@@ -40,7 +47,11 @@ pub async fn new_latest_version_takes_the_mark(h: &dyn AnyHarness) {
 /// A version that is made the latest takes the mark in the same step; making it so again is fine. (P47)
 pub async fn version_made_latest_takes_the_mark(h: &dyn AnyHarness) {
     let catalog = open(h).await;
-    put(&*catalog, vec![playbook("restart", "v2.0.0"), older("restart", "v1.0.0"), playbook("other", "v1.0.0")]).await;
+    put(
+        &*catalog,
+        vec![playbook("restart", "v2.0.0"), older("restart", "v1.0.0"), playbook("other", "v1.0.0")],
+    )
+    .await;
     let other = exact(&*catalog, "other", "v1.0.0").await;
     for at in ["v1.0.0", "v2.0.0", "v1.0.0", "v1.0.0"] {
         let request = Change { by: Some(text("person-2")), ..change_of("restart", at, Edit::MakeLatest) };
@@ -64,9 +75,9 @@ pub async fn writers_at_once_leave_one_latest_version(h: &dyn AnyHarness) {
         for number in 0..8 {
             let at = format!("v{writer}.{number}.0");
             let request = Put { versions: vec![playbook("busy", &at)] };
-            retried(async || catalog.put(request.clone()).await.map(drop)).await;
+            retried(|| catalog.put(request.clone()).map_ok(drop)).await;
             let back = change_of("busy", "v0.0.0", Edit::MakeLatest);
-            retried(async || catalog.change(back.clone()).await.map(drop)).await;
+            retried(|| catalog.change(back.clone()).map_ok(drop)).await;
         }
     });
     let reader = async {
@@ -83,7 +94,7 @@ pub async fn writers_at_once_leave_one_latest_version(h: &dyn AnyHarness) {
 }
 
 /// Others may be in the way; the same call succeeds then.
-async fn retried(call: impl AsyncFn() -> changeover_core::Result<()>) {
+async fn retried<F: Future<Output = Result<()>>>(call: impl Fn() -> F) {
     for _ in 0..50 {
         match call().await {
             Ok(()) => return,
@@ -137,15 +148,13 @@ pub async fn two_latest_rows_are_refused_or_corrupt(h: &dyn AnyHarness) {
     let catalog = open(h).await;
     put(&*catalog, vec![playbook("restart", "v1.0.0")]).await;
     let second = playbook("restart", "v2.0.0");
-    let Some(answer) = or_note("writing rows by hand", h.faults().insert_playbook_by_sql(second).await) else {
+    let Some(answer) = or_note("writing rows by hand", h.faults().insert_playbook_by_sql(second).await)
+    else {
         return assert_eq!(marked(&versions(&*catalog, "restart", 10).await), ["v1.0.0"]);
     };
-    match answer {
-        Err(_) => assert_eq!(marked(&versions(&*catalog, "restart", 10).await), ["v1.0.0"]),
-        Ok(()) => {
-            let which = Lookup::Latest;
-            let request = GetPlaybook { playbook_id: id("restart"), which };
-            refused(catalog.get(request).await, ErrorKind::Corrupt);
-        }
+    if answer.is_err() {
+        return assert_eq!(marked(&versions(&*catalog, "restart", 10).await), ["v1.0.0"]);
     }
+    let request = GetPlaybook { playbook_id: id("restart"), which: Lookup::Latest };
+    refused(catalog.get(request).await, ErrorKind::Corrupt);
 }

@@ -6,13 +6,13 @@ use changeover_core::backend::Family;
 use changeover_core::playbooks::{
     Edit, GetPlaybook, ListPlaybooks, Lookup, NewPlaybook, Playbook, Put, Rate, Search, Status, VersionsOf,
 };
-use changeover_core::{Error, ErrorKind, Limit, OpenBackend, PlaybookCatalog, TenantId};
+use changeover_core::{Error, ErrorKind, Limit, PlaybookCatalog, TenantId};
 
 use crate::forward::Forward;
 use crate::harness::AnyHarness;
 use crate::support::playbooks::{
-    change, change_of, embedded, exact, full, id, list, look, older, open, open_on, playbook, put, search, search_for,
-    versions,
+    change, change_of, embedded, exact, full, id, list, look, older, open, open_on, playbook, put, search,
+    search_for, versions,
 };
 use crate::support::{Must, in_time, or_note, refused};
 
@@ -148,12 +148,16 @@ async fn script(catalog: &dyn PlaybookCatalog) -> Vec<String> {
     }
     for which in [Lookup::Latest, Lookup::LatestActive, Lookup::Hash("x".to_owned())] {
         let found = catalog.get(GetPlaybook { playbook_id: id("a"), which }).await;
-        said.push(found.map_or_else(say, |found| found.map_or_else(|| "none".to_owned(), |found| shown(&found))));
+        said.push(
+            found.map_or_else(say, |found| found.map_or_else(|| "none".to_owned(), |found| shown(&found))),
+        );
     }
     said.extend(list(catalog, ListPlaybooks::default()).await.iter().map(shown));
     said.extend(versions(catalog, "a", 2).await.iter().map(shown));
     let found = search(catalog, search_for("a")).await;
-    said.extend(found.iter().map(|found| format!("{} {}", found.confidence.to_bits(), shown(&found.playbook))));
+    said.extend(
+        found.iter().map(|found| format!("{} {}", found.confidence.to_bits(), shown(&found.playbook))),
+    );
     let nothing = Search { min_confidence: 2.0, ..search_for("a") };
     said.push(catalog.search(nothing).await.map_or_else(say, |_| "found".to_owned()));
     said
@@ -181,10 +185,21 @@ pub async fn answers_through_a_layer_are_the_same(h: &dyn AnyHarness) {
 /// Versions written out as lines and read in again are equal, and put elsewhere they make an equal catalog. (P30)
 pub async fn versions_survive_their_lines(h: &dyn AnyHarness) {
     let catalog = open(h).await;
-    let all = vec![older("a", "v1.0.0"), full("a", "v1.10.0"), full("b", "v1.0.0"), embedded(playbook("\u{1f980}", "v1.0.0"))];
+    let all = vec![
+        older("a", "v1.0.0"),
+        full("a", "v1.10.0"),
+        full("b", "v1.0.0"),
+        embedded(playbook("\u{1f980}", "v1.0.0")),
+    ];
     put(&*catalog, all.clone()).await;
     change(&*catalog, "b", "v1.0.0", Edit::Status(Status::Disabled, Some("why".to_owned()))).await;
-    change(&*catalog, "a", "v1.10.0", Edit::Figures { total: 3, successful: 2, rate: Rate::from_thousandths(667).ok() }).await;
+    change(
+        &*catalog,
+        "a",
+        "v1.10.0",
+        Edit::Figures { total: 3, successful: 2, rate: Rate::from_thousandths(667).ok() },
+    )
+    .await;
     let mut lines = Vec::new();
     for new in &all {
         let stored = exact(&*catalog, new.playbook_id.as_str(), new.version.as_str()).await;

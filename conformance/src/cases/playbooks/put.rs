@@ -5,7 +5,8 @@ use changeover_core::{Applied, Detail, ErrorKind, Timestamp};
 
 use crate::harness::AnyHarness;
 use crate::support::playbooks::{
-    assert_stored, exact, full, get, look, older, open, playbook, put, text, version, version_texts, versions,
+    assert_stored, exact, full, get, labels, look, older, open, playbook, put, text, version, version_texts,
+    versions,
 };
 use crate::support::{Must, or_note, refused};
 
@@ -14,7 +15,7 @@ pub async fn version_put_is_read_back_equal_in_every_field(h: &dyn AnyHarness) {
     let catalog = open(h).await;
     for (playbook_id, new) in [
         ("full", full("full", "v1.0.0")),
-        ("bare", NewPlaybook { labels: Default::default(), ..playbook("bare", "v1.0.0") }),
+        ("bare", NewPlaybook { labels: labels([]), ..playbook("bare", "v1.0.0") }),
     ] {
         assert_eq!(put(&*catalog, vec![new.clone()]).await, PutReport { stored: 1, repeated: 0 });
         for which in
@@ -118,7 +119,8 @@ pub async fn impossible_batches_are_refused(h: &dyn AnyHarness) {
 pub async fn content_hash_is_checked(h: &dyn AnyHarness) {
     let catalog = open(h).await;
     let new = playbook("restart", "v1.0.0");
-    let wrong = [String::new(), "0".repeat(64), new.hash().to_uppercase(), playbook("restart", "v2.0.0").hash()];
+    let wrong =
+        [String::new(), "0".repeat(64), new.hash().to_uppercase(), playbook("restart", "v2.0.0").hash()];
     for hash in wrong {
         let bad = NewPlaybook { content_hash: Some(hash), ..new.clone() };
         refused(catalog.put(Put { versions: vec![bad] }).await, ErrorKind::Invalid);
@@ -192,7 +194,9 @@ pub async fn times_are_utc_and_to_the_microsecond(h: &dyn AnyHarness) {
     for (number, catalog) in catalogs.iter().enumerate() {
         let (given, own) = (format!("given-{number}"), format!("own-{number}"));
         let mut new = full(&given, "v1.0.0");
-        for time in [Timestamp::MIN, Timestamp::MAX, Timestamp::parse("1969-12-31T23:59:59.999999Z").must("a time")] {
+        for time in
+            [Timestamp::MIN, Timestamp::MAX, Timestamp::parse("1969-12-31T23:59:59.999999Z").must("a time")]
+        {
             new.version = version(&format!("1.0.{}", time.as_micros().unsigned_abs()));
             (new.is_latest, new.created_at, new.approved_at) = (false, Some(time), Some(time));
             put(&**catalog, vec![new.clone()]).await;

@@ -1,13 +1,12 @@
 //! Reading versions: one, the latest ones, all of a playbook.
 
 use changeover_core::ErrorKind;
-use changeover_core::playbooks::{
-    GetPlaybook, ListPlaybooks, Lookup, NewPlaybook, Put, Status, VersionsOf,
-};
+use changeover_core::playbooks::{GetPlaybook, ListPlaybooks, Lookup, NewPlaybook, Put, Status, VersionsOf};
 
 use crate::harness::AnyHarness;
 use crate::support::playbooks::{
-    assert_stored, exact, get, id, ids, labels, list, older, open, playbook, put, version, version_texts, versions,
+    assert_stored, exact, get, id, ids, labels, list, older, open, playbook, put, version, version_texts,
+    versions,
 };
 use crate::support::{Must, limit, or_note, refused};
 
@@ -18,7 +17,8 @@ pub async fn each_lookup_finds_its_version(h: &dyn AnyHarness) {
     let same = |at: &str| NewPlaybook { content: "same".to_owned(), ..older("restart", at) };
     let marked = NewPlaybook { is_latest: true, ..same("v1.2.0") };
     put(&*catalog, vec![same("v1.10.0"), marked, same("v1.9.0"), older("restart", "v2.0.0")]).await;
-    let of = async |which| get(&*catalog, "restart", which).await.map(|found| found.playbook.version.to_string());
+    let of =
+        async |which| get(&*catalog, "restart", which).await.map(|found| found.playbook.version.to_string());
     assert_eq!(of(Lookup::Latest).await.as_deref(), Some("v1.2.0"));
     assert_eq!(of(Lookup::LatestActive).await.as_deref(), Some("v1.2.0"));
     assert_eq!(of(Lookup::Exact(version("v1.9.0"))).await.as_deref(), Some("v1.9.0"));
@@ -58,7 +58,8 @@ pub async fn versions_come_newest_first_in_pages(h: &dyn AnyHarness) {
     let of = |number: usize| format!("v{}.{}.0", number / 40, number % 40);
     // Put in an order of no meaning, among versions of other playbooks.
     let mut batch: Vec<_> = (0..1_000).map(|number| older("long", &of(number * 7 % 1_000))).collect();
-    put(&*catalog, vec![playbook("lonf", "v1.0.0"), playbook("longer", "v1.0.0"), playbook("lon", "v1.0.0")]).await;
+    put(&*catalog, vec![playbook("lonf", "v1.0.0"), playbook("longer", "v1.0.0"), playbook("lon", "v1.0.0")])
+        .await;
     batch[3].is_latest = true;
     put(&*catalog, batch).await;
     let expected: Vec<_> = (0..1_000).rev().map(of).collect();
@@ -84,7 +85,11 @@ pub async fn pages_of_versions_begin_below_the_one_named(h: &dyn AnyHarness) {
         let request =
             VersionsOf { playbook_id: id("restart"), below: below.map(version), limit: limit(size) };
         let page = catalog.versions(request).await.must("a page");
-        assert_eq!((version_texts(&page.playbooks), page.more), (expected.iter().map(|at| (*at).to_owned()).collect(), more), "{below:?}");
+        assert_eq!(
+            (version_texts(&page.playbooks), page.more),
+            (expected.iter().map(|at| (*at).to_owned()).collect(), more),
+            "{below:?}"
+        );
     }
 }
 
@@ -132,10 +137,15 @@ pub async fn list_pages_shift_with_no_write(h: &dyn AnyHarness) {
 pub async fn list_begins_after_the_id_named(h: &dyn AnyHarness) {
     let catalog = open(h).await;
     put(&*catalog, ["a", "b", "c"].map(|playbook_id| playbook(playbook_id, "v1.0.0")).into()).await;
-    for (after, expected) in [("a", &["b", "c"][..]), ("aa", &["b", "c"]), ("b", &["c"]), ("c", &[]), ("0", &["a", "b", "c"])] {
+    for (after, expected) in
+        [("a", &["b", "c"][..]), ("aa", &["b", "c"]), ("b", &["c"]), ("c", &[]), ("0", &["a", "b", "c"])]
+    {
         let request = ListPlaybooks { after: Some(id(after)), ..ListPlaybooks::default() };
         let page = catalog.list(request).await.must("a page");
-        assert_eq!((ids(&page.playbooks), page.more), (expected.iter().map(|id| (*id).to_owned()).collect(), false));
+        assert_eq!(
+            (ids(&page.playbooks), page.more),
+            (expected.iter().map(|id| (*id).to_owned()).collect(), false)
+        );
     }
 }
 
@@ -150,8 +160,10 @@ pub async fn filters_narrow_the_list_together(h: &dyn AnyHarness) {
         ("e", Status::Archived, labels([("team", "red"), ("tier", "1"), ("more", "")])),
     ] {
         // An older version that would match must not let its playbook match.
-        let old = NewPlaybook { labels: labels([("team", "red"), ("old", "1")]), ..older(playbook_id, "v0.1.0") };
-        put(&*catalog, vec![old, NewPlaybook { status, labels: given, ..playbook(playbook_id, "v1.0.0") }]).await;
+        let old =
+            NewPlaybook { labels: labels([("team", "red"), ("old", "1")]), ..older(playbook_id, "v0.1.0") };
+        put(&*catalog, vec![old, NewPlaybook { status, labels: given, ..playbook(playbook_id, "v1.0.0") }])
+            .await;
     }
     for (status, asked, expected) in [
         (None, labels([]), &["a", "b", "c", "d", "e"][..]),
@@ -165,7 +177,8 @@ pub async fn filters_narrow_the_list_together(h: &dyn AnyHarness) {
         (None, labels([("more", "")]), &["e"]),
         (None, labels([("old", "1")]), &[]),
     ] {
-        let request = ListPlaybooks { status, labels: asked.clone(), limit: limit(2), ..ListPlaybooks::default() };
+        let request =
+            ListPlaybooks { status, labels: asked.clone(), limit: limit(2), ..ListPlaybooks::default() };
         assert_eq!(ids(&list(&*catalog, request).await), expected, "{status:?} {asked:?}");
     }
 }
@@ -174,12 +187,18 @@ pub async fn filters_narrow_the_list_together(h: &dyn AnyHarness) {
 pub async fn content_without_its_hash_is_corrupt(h: &dyn AnyHarness) {
     let catalog = open(h).await;
     put(&*catalog, vec![playbook("good", "v1.0.0"), older("bad", "v0.9.0"), playbook("bad", "v1.0.0")]).await;
-    let door = h.faults().overwrite_playbook_content(&id("bad"), &version("v1.0.0"), "edited in secret").await;
+    let door =
+        h.faults().overwrite_playbook_content(&id("bad"), &version("v1.0.0"), "edited in secret").await;
     if or_note("a content edited past the rules", door).is_none() {
         let found = exact(&*catalog, "bad", "v1.0.0").await;
         return assert_eq!(found.playbook.content_hash, Some(found.playbook.hash()));
     }
-    for which in [Lookup::Latest, Lookup::LatestActive, Lookup::Exact(version("v1.0.0")), Lookup::Hash(playbook("bad", "v1.0.0").hash())] {
+    for which in [
+        Lookup::Latest,
+        Lookup::LatestActive,
+        Lookup::Exact(version("v1.0.0")),
+        Lookup::Hash(playbook("bad", "v1.0.0").hash()),
+    ] {
         let request = GetPlaybook { playbook_id: id("bad"), which };
         let error = refused(catalog.get(request).await, ErrorKind::Corrupt);
         assert!(error.detail().is_some() && !error.to_string().contains("secret"), "{error}");

@@ -11,8 +11,8 @@ use rand::{Rng, SeedableRng};
 
 use crate::harness::AnyHarness;
 use crate::support::playbooks::{
-    assert_stored, change, embedded, exact, found, get, labels, older, open, playbook, put, search, search_for,
-    search_near, text, vector,
+    assert_stored, change, embedded, exact, found, get, labels, older, open, playbook, put, search,
+    search_for, search_near, text, vector,
 };
 use crate::support::{Must, limit, refused};
 
@@ -21,7 +21,8 @@ fn assert_ranked(matches: &[Match]) {
     for pair in matches.windows(2) {
         let (one, next) = (&pair[0], &pair[1]);
         let ids = (&one.playbook.playbook.playbook_id, &next.playbook.playbook.playbook_id);
-        let in_order = one.confidence > next.confidence || one.confidence.to_bits() == next.confidence.to_bits() && ids.0 < ids.1;
+        let in_order = one.confidence > next.confidence
+            || one.confidence.to_bits() == next.confidence.to_bits() && ids.0 < ids.1;
         assert!(in_order, "{} {} before {} {}", ids.0, one.confidence, ids.1, next.confidence);
     }
     assert!(matches.iter().all(|found| (0.0..=1.0).contains(&found.confidence)));
@@ -36,9 +37,20 @@ pub async fn only_active_latest_versions_are_found(h: &dyn AnyHarness) {
     let catalog = open(h).await;
     let of = |playbook_id, status| NewPlaybook { status, ..embedded(playbook(playbook_id, "v2.0.0")) };
     let offered = of("offered", Status::Active);
-    put(&*catalog, vec![offered.clone(), embedded(older("offered", "v1.0.0")), embedded(older("offered", "v3.0.0"))]).await;
-    put(&*catalog, vec![of("disabled", Status::Disabled), of("deprecated", Status::Deprecated), of("archived", Status::Archived)])
-        .await;
+    put(
+        &*catalog,
+        vec![offered.clone(), embedded(older("offered", "v1.0.0")), embedded(older("offered", "v3.0.0"))],
+    )
+    .await;
+    put(
+        &*catalog,
+        vec![
+            of("disabled", Status::Disabled),
+            of("deprecated", Status::Deprecated),
+            of("archived", Status::Archived),
+        ],
+    )
+    .await;
     let matches = search(&*catalog, search_for("offered disabled deprecated archived")).await;
     assert_eq!(found(&matches), ["offered"]);
     assert_stored(&matches[0].playbook, &offered);
@@ -54,7 +66,8 @@ pub async fn labels_narrow_a_search(h: &dyn AnyHarness) {
         ("c", labels([("team", "Red")])),
         ("d", labels([])),
     ] {
-        let old = NewPlaybook { labels: labels([("team", "red"), ("old", "1")]), ..older(playbook_id, "v0.1.0") };
+        let old =
+            NewPlaybook { labels: labels([("team", "red"), ("old", "1")]), ..older(playbook_id, "v0.1.0") };
         put(&*catalog, vec![old, NewPlaybook { labels: given, ..playbook(playbook_id, "v1.0.0") }]).await;
     }
     for (asked, expected) in [
@@ -78,11 +91,19 @@ pub async fn labels_narrow_a_search(h: &dyn AnyHarness) {
 /// (S3-PB-019, X-EDGE-076)
 pub async fn confidence_is_cosine_similarity_held_to_0_and_1(h: &dyn AnyHarness) {
     let catalog = open(h).await;
-    put(&*catalog, vec![
-        at("a-same", &[3.0, 4.0]), at("b-longer", &[6.0e10, 8.0e10]), at("c-half", &[4.0, -3.0, 5.0]),
-        at("d-orthogonal", &[4.0, -3.0]), at("e-opposite", &[-3.0, -4.0]), at("f-zero", &[]), at("g-near", &[3.0, 4.5]),
-        at("h-tiny", &[3.0e-20, 4.0e-20]),
-    ])
+    put(
+        &*catalog,
+        vec![
+            at("a-same", &[3.0, 4.0]),
+            at("b-longer", &[6.0e10, 8.0e10]),
+            at("c-half", &[4.0, -3.0, 5.0]),
+            at("d-orthogonal", &[4.0, -3.0]),
+            at("e-opposite", &[-3.0, -4.0]),
+            at("f-zero", &[]),
+            at("g-near", &[3.0, 4.5]),
+            at("h-tiny", &[3.0e-20, 4.0e-20]),
+        ],
+    )
     .await;
     let matches = search(&*catalog, search_near(vector(&[3.0, 4.0]))).await;
     assert_ranked(&matches);
@@ -92,10 +113,20 @@ pub async fn confidence_is_cosine_similarity_held_to_0_and_1(h: &dyn AnyHarness)
     };
     let near = 27.0 / (5.0 * (9.0_f64 + 20.25).sqrt());
     for (playbook_id, expected) in [
-        ("a-same", 1.0), ("b-longer", 1.0), ("c-half", 0.0), ("d-orthogonal", 0.0), ("e-opposite", 0.0), ("f-zero", 0.0),
-        ("g-near", near), ("h-tiny", 1.0),
+        ("a-same", 1.0),
+        ("b-longer", 1.0),
+        ("c-half", 0.0),
+        ("d-orthogonal", 0.0),
+        ("e-opposite", 0.0),
+        ("f-zero", 0.0),
+        ("g-near", near),
+        ("h-tiny", 1.0),
     ] {
-        assert!((of(playbook_id) - expected).abs() < 1e-6, "{playbook_id}: {} is not {expected}", of(playbook_id));
+        assert!(
+            (of(playbook_id) - expected).abs() < 1e-6,
+            "{playbook_id}: {} is not {expected}",
+            of(playbook_id)
+        );
     }
     let of_zero = search(&*catalog, search_near(vector(&[]))).await;
     assert_eq!(of_zero.len(), 8);
@@ -105,7 +136,8 @@ pub async fn confidence_is_cosine_similarity_held_to_0_and_1(h: &dyn AnyHarness)
 /// A threshold of 0 finds everything, in order. (S3-EDGE-027)
 pub async fn threshold_of_0_finds_everything(h: &dyn AnyHarness) {
     let catalog = open(h).await;
-    let all = [("a", [-1.0, 0.0]), ("b", [0.0, 1.0]), ("c", [1.0, 0.0]), ("d", [1.0, 1.0]), ("e", [0.0, 0.0])];
+    let all =
+        [("a", [-1.0, 0.0]), ("b", [0.0, 1.0]), ("c", [1.0, 0.0]), ("d", [1.0, 1.0]), ("e", [0.0, 0.0])];
     put(&*catalog, all.map(|(playbook_id, first)| at(playbook_id, &first)).into()).await;
     let matches = search(&*catalog, search_near(vector(&[1.0]))).await;
     assert_eq!(found(&matches), ["c", "d", "a", "b", "e"]);
@@ -120,7 +152,11 @@ pub async fn threshold_of_1_finds_what_is_equal(h: &dyn AnyHarness) {
     let scaled = Embedding::new(scaled.collect::<Vec<_>>()).must("a vector");
     let other = embedded(playbook("some", "v1.0.0"));
     let embedding = same.embedding.clone();
-    put(&*catalog, vec![same, NewPlaybook { embedding: Some(scaled), ..playbook("scaled", "v1.0.0") }, other]).await;
+    put(
+        &*catalog,
+        vec![same, NewPlaybook { embedding: Some(scaled), ..playbook("scaled", "v1.0.0") }, other],
+    )
+    .await;
     let request = Search { min_confidence: 1.0, ..search_near(embedding.must("a vector")) };
     let mut ids = found(&search(&*catalog, request).await);
     ids.sort();
@@ -134,7 +170,7 @@ pub async fn what_is_at_the_threshold_stays(h: &dyn AnyHarness) {
     put(&*catalog, vec![at("at", &[3.0, 4.0]), at("below", &[3.0, 4.01]), at("above", &[3.0, 3.99])]).await;
     let near = |min_confidence| Search { min_confidence, ..search_near(vector(&[1.0])) };
     assert_eq!(found(&search(&*catalog, near(0.6)).await), ["above", "at"]);
-    assert_eq!(found(&search(&*catalog, near(0.601)).await), ["above"]);
+    assert_eq!(found(&search(&*catalog, near(0.6005)).await), ["above"]);
     assert_eq!(found(&search(&*catalog, near(0.9)).await), Vec::<String>::new());
     for bad in [-0.1, 1.000_001, f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
         refused(catalog.search(near(bad)).await.map(|_| ()), ErrorKind::Invalid);
@@ -150,7 +186,9 @@ pub async fn equal_confidence_is_ordered_by_id(h: &dyn AnyHarness) {
     for playbook_id in shuffled {
         put(&*catalog, vec![at(playbook_id, &[1.0, 2.0])]).await;
     }
-    for (query, size) in [(vector(&[2.0, 4.0]), 9), (vector(&[]), 9), (vector(&[-1.0]), 4), (vector(&[1.0]), 1)] {
+    for (query, size) in
+        [(vector(&[2.0, 4.0]), 9), (vector(&[]), 9), (vector(&[-1.0]), 4), (vector(&[1.0]), 1)]
+    {
         let request = Search { max_results: limit(size), ..search_near(query) };
         let matches = search(&*catalog, request).await;
         assert_eq!(found(&matches), expected[..matches.len()]);
@@ -194,7 +232,10 @@ pub async fn full_pages_come_out_of_thousands(h: &dyn AnyHarness) {
                 let rare = number % 50 == 7;
                 NewPlaybook {
                     embedding: Some(random_vector(&mut random)),
-                    labels: labels([("rare", if rare { "yes" } else { "no" }), ("batch", &batch.to_string())]),
+                    labels: labels([
+                        ("rare", if rare { "yes" } else { "no" }),
+                        ("batch", &batch.to_string()),
+                    ]),
                     ..playbook(&format!("p{batch}-{number:03}"), "v1.0.0")
                 }
             })
@@ -212,10 +253,17 @@ pub async fn full_pages_come_out_of_thousands(h: &dyn AnyHarness) {
         (labels([("rare", "yes")]), 0.03, 100, usize::MAX),
     ] {
         let request = Search {
-            labels: asked.clone(), min_confidence, max_results: limit(size), ..search_near(query.clone())
+            labels: asked.clone(),
+            min_confidence,
+            max_results: limit(size),
+            ..search_near(query.clone())
         };
         let matches = search(&*catalog, request.clone()).await;
-        assert!(matches.len() == expected || expected == usize::MAX, "{} of {expected} for {asked:?}", matches.len());
+        assert!(
+            matches.len() == expected || expected == usize::MAX,
+            "{} of {expected} for {asked:?}",
+            matches.len()
+        );
         assert_is_ranking(&matches, &ranking(&all, &query, &request));
     }
 }
@@ -263,7 +311,9 @@ fn random_vector(random: &mut StdRng) -> Embedding {
 
 /// A second opinion on the order: everything computed, everything sorted.
 fn ranking(all: &[NewPlaybook], query: &Embedding, request: &Search) -> Vec<(String, f64)> {
-    let has = |new: &NewPlaybook, asked: &BTreeMap<String, String>| asked.iter().all(|(key, value)| new.labels.get(key) == Some(value));
+    let has = |new: &NewPlaybook, asked: &BTreeMap<String, String>| {
+        asked.iter().all(|(key, value)| new.labels.get(key) == Some(value))
+    };
     let mut ranked: Vec<_> = all
         .iter()
         .filter(|new| has(new, &request.labels))
@@ -288,7 +338,11 @@ fn assert_is_ranking(matches: &[Match], expected: &[(String, f64)]) {
     let ids: Vec<_> = expected.iter().map(|(id, _)| id.clone()).collect();
     assert_eq!(found(matches), ids);
     for (found, (id, confidence)) in matches.iter().zip(expected) {
-        assert!((found.confidence - confidence).abs() < 1e-5, "{id}: {} is not {confidence}", found.confidence);
+        assert!(
+            (found.confidence - confidence).abs() < 1e-5,
+            "{id}: {} is not {confidence}",
+            found.confidence
+        );
     }
 }
 
@@ -301,7 +355,7 @@ pub async fn search_sees_what_was_written_before_it(h: &dyn AnyHarness) {
         let ids = found(&search(&*catalog, search_for(&new)).await);
         assert_eq!(ids.first(), Some(&new));
         if round > 0 {
-            change(&*other, &was, "v1.0.0", Edit::Status(Status::Disabled, None)).await;
+            change(&*other, &was, "v2.0.0", Edit::Status(Status::Disabled, None)).await;
             assert!(!found(&search(&*catalog, search_for(&was)).await).contains(&was), "{was} is disabled");
         }
         change(&*other, &new, "v1.0.0", Edit::Embedding(Some(vector(&[1.0])))).await;
@@ -319,10 +373,15 @@ pub async fn search_sees_what_was_written_before_it(h: &dyn AnyHarness) {
 pub async fn playbooks_stay_searchable_without_their_vectors(h: &dyn AnyHarness) {
     let catalog = open(h).await;
     let names = ["restart the pod", "drain the node", "renew certificates", "clear the queue"];
-    let new = |number: usize| NewPlaybook { name: text(names[number]), ..playbook(&format!("p{number}"), "v1.0.0") };
+    let new = |number: usize| NewPlaybook {
+        name: text(names[number]),
+        ..playbook(&format!("p{number}"), "v1.0.0")
+    };
     put(&*catalog, (0..4).map(|number| embedded(new(number))).collect()).await;
     let with = search(&*catalog, search_for("certificates of a node")).await;
-    let shown = |matches: &[Match]| matches.iter().map(|m| (m.playbook.playbook.playbook_id.clone(), m.confidence)).collect::<Vec<_>>();
+    let shown = |matches: &[Match]| {
+        matches.iter().map(|m| (m.playbook.playbook.playbook_id.clone(), m.confidence)).collect::<Vec<_>>()
+    };
     for number in 0..4 {
         change(&*catalog, &format!("p{number}"), "v1.0.0", Edit::Embedding(None)).await;
     }
@@ -338,7 +397,9 @@ pub async fn playbooks_stay_searchable_without_their_vectors(h: &dyn AnyHarness)
 pub async fn searches_change_nothing(h: &dyn AnyHarness) {
     let catalog = open(h).await;
     put(&*catalog, vec![playbook("a", "v1.0.0"), embedded(playbook("b", "v1.0.0"))]).await;
-    let all = async || -> [Playbook; 2] { [exact(&*catalog, "a", "v1.0.0").await, exact(&*catalog, "b", "v1.0.0").await] };
+    let all = async || -> [Playbook; 2] {
+        [exact(&*catalog, "a", "v1.0.0").await, exact(&*catalog, "b", "v1.0.0").await]
+    };
     let before = all().await;
     for query in ["a", "b", "what to do"] {
         assert_eq!(search(&*catalog, search_for(query)).await.len(), 2);

@@ -3,16 +3,18 @@
 use std::sync::Arc;
 
 use changeover_core::backend::Family;
-use changeover_core::playbooks::{Change, Edit, ListPlaybooks, Lookup, NewPlaybook, Put, Search, Status};
+use changeover_core::playbooks::{
+    Change, Edit, ListPlaybooks, Lookup, NewPlaybook, Put, Search, Status, VersionsOf,
+};
 use changeover_core::{
-    ErrorKind, ModuleName, ModuleScope, Namespace, OpenBackend, PlaybookCatalog, Support, TenantId,
+    ErrorKind, Limit, ModuleName, ModuleScope, Namespace, OpenBackend, PlaybookCatalog, Support, TenantId,
 };
 use futures::future::join_all;
 
 use crate::harness::{AnyHarness, OpenOptions};
 use crate::support::playbooks::{
-    assert_stored, change, change_of, embedded, exact, found, get, ids, labels, latest, list, look, older, open, playbook,
-    put, search, search_for, version_texts, versions,
+    assert_stored, change, change_of, embedded, exact, found, get, ids, labels, latest, list, look, older,
+    open, playbook, put, search, search_for, version_texts, versions,
 };
 use crate::support::{Must, or_note, refused, without};
 
@@ -61,11 +63,13 @@ pub async fn playbook_of_another_tenant_does_not_exist(h: &dyn AnyHarness) {
     let Some([a, b]) = two(h).await else { return };
     let new = playbook("secret", "v1.0.0");
     put(&*a, vec![new.clone()]).await;
-    for which in [Lookup::Latest, Lookup::LatestActive, Lookup::Exact(new.version.clone()), Lookup::Hash(new.hash())] {
+    for which in
+        [Lookup::Latest, Lookup::LatestActive, Lookup::Exact(new.version.clone()), Lookup::Hash(new.hash())]
+    {
         assert_eq!(get(&*b, "secret", which).await, None);
     }
     assert_eq!(list(&*b, ListPlaybooks::default()).await, []);
-    let request = changeover_core::playbooks::VersionsOf { playbook_id: new.playbook_id.clone(), below: None, limit: Default::default() };
+    let request = VersionsOf { playbook_id: new.playbook_id.clone(), below: None, limit: Limit::default() };
     let error = refused(b.versions(request).await, ErrorKind::NotFound);
     assert!(!error.to_string().contains("acme"), "{error}");
 }
@@ -118,8 +122,29 @@ pub async fn hostile_tenant_names_are_names_like_others(h: &dyn AnyHarness) {
     }
     let long = "\u{1f980}".repeat(255);
     let names = [
-        "o'brien", "a\"b", "'; drop table playbook_catalog; --", "a;b", "line\nbreak", "%", "_", "\\", "a\\'b", "$1", "{}",
-        "NULL", "null", "0", " ", " acme", "acme ", "Acme", "\u{fc}\u{301}", "\u{202e}evil", &long, "public", "*",
+        "o'brien",
+        "a\"b",
+        "'; drop table playbook_catalog; --",
+        "a;b",
+        "line\nbreak",
+        "%",
+        "_",
+        "\\",
+        "a\\'b",
+        "$1",
+        "{}",
+        "NULL",
+        "null",
+        "0",
+        " ",
+        " acme",
+        "acme ",
+        "Acme",
+        "\u{fc}\u{301}",
+        "\u{202e}evil",
+        &long,
+        "public",
+        "*",
     ];
     let client = h.client().await;
     for name in names {

@@ -22,8 +22,28 @@ pub async fn playbook_ids_are_kept_as_given(h: &dyn AnyHarness) {
     let catalog = open(h).await;
     let long = "\u{1f980}".repeat(255);
     let given = [
-        "a/b", "../a", ".", " a", "a ", "A", "a", "a%2Fb", "%41", "a.b", "\u{e9}", "e\u{301}", "o'brien", "\"",
-        "\\", "; drop table playbook_catalog", "line\nbreak", "0", "null", "_", "%", &long,
+        "a/b",
+        "../a",
+        ".",
+        " a",
+        "a ",
+        "A",
+        "a",
+        "a%2Fb",
+        "%41",
+        "a.b",
+        "\u{e9}",
+        "e\u{301}",
+        "o'brien",
+        "\"",
+        "\\",
+        "; drop table playbook_catalog",
+        "line\nbreak",
+        "0",
+        "null",
+        "_",
+        "%",
+        &long,
     ];
     for playbook_id in given {
         put(&*catalog, vec![playbook(playbook_id, "v1.0.0")]).await;
@@ -43,8 +63,18 @@ pub async fn playbook_ids_are_kept_as_given(h: &dyn AnyHarness) {
 pub async fn content_keeps_every_byte(h: &dyn AnyHarness) {
     let catalog = open(h).await;
     let contents = [
-        "", " ", "\n", "\r\n", "a\r\nb\nc\r", "\u{feff}a", "a\tb ", "a\n\n", "\u{1f980} \u{e9} e\u{301} \u{202e}",
-        "\u{1}\u{7f}\u{fffd}\u{fffe}\u{10ffff}", "'\"\\%_$1{}:name?", "\\x41\\u0041\\\\",
+        "",
+        " ",
+        "\n",
+        "\r\n",
+        "a\r\nb\nc\r",
+        "\u{feff}a",
+        "a\tb ",
+        "a\n\n",
+        "\u{1f980} \u{e9} e\u{301} \u{202e}",
+        "\u{1}\u{7f}\u{fffd}\u{fffe}\u{10ffff}",
+        "'\"\\%_$1{}:name?",
+        "\\x41\\u0041\\\\",
     ];
     for (number, content) in contents.into_iter().enumerate() {
         let at = format!("1.0.{number}");
@@ -146,19 +176,45 @@ pub async fn up_to_100_labels_are_kept(h: &dyn AnyHarness) {
 pub async fn any_label_key_and_value_is_matched_literally(h: &dyn AnyHarness) {
     let catalog = open(h).await;
     let given = [
-        ("app.kubernetes.io/name", "shop"), ("a.b", "c"), ("a", "b.c"), ("o'brien", "it's"), ("\"", "\""),
-        ("\\", "\\"), ("{a,b}", "[1]"), ("$.a", "*"), ("empty", ""), ("Empty", "x"), ("%", "%"), ("_", "_"),
-        ("case", "Shop"), ("\u{e9}", "\u{1f980}"), (" ", " "), ("null", "null"), ("number", "1"), ("true", "true"),
+        ("app.kubernetes.io/name", "shop"),
+        ("a.b", "c"),
+        ("a", "b.c"),
+        ("o'brien", "it's"),
+        ("\"", "\""),
+        ("\\", "\\"),
+        ("{a,b}", "[1]"),
+        ("$.a", "*"),
+        ("empty", ""),
+        ("Empty", "x"),
+        ("%", "%"),
+        ("_", "_"),
+        ("case", "Shop"),
+        ("\u{e9}", "\u{1f980}"),
+        (" ", " "),
+        ("null", "null"),
+        ("number", "1"),
+        ("true", "true"),
     ];
     for (number, label) in given.into_iter().enumerate() {
-        put(&*catalog, vec![NewPlaybook { labels: labels([label]), ..playbook(&format!("p{number:02}"), "1.0.0") }])
-            .await;
+        put(
+            &*catalog,
+            vec![NewPlaybook { labels: labels([label]), ..playbook(&format!("p{number:02}"), "1.0.0") }],
+        )
+        .await;
     }
     for (number, label) in given.into_iter().enumerate() {
         let request = ListPlaybooks { labels: labels([label]), ..ListPlaybooks::default() };
         assert_eq!(ids(&list(&*catalog, request).await), [format!("p{number:02}")], "{label:?}");
     }
-    for missing in [("empty", "x"), ("case", "shop"), ("CASE", "Shop"), ("a", ""), ("app", "shop"), ("%", "x"), ("number", "1.0")] {
+    for missing in [
+        ("empty", "x"),
+        ("case", "shop"),
+        ("CASE", "Shop"),
+        ("a", ""),
+        ("app", "shop"),
+        ("%", "x"),
+        ("number", "1.0"),
+    ] {
         let request = ListPlaybooks { labels: labels([missing]), ..ListPlaybooks::default() };
         assert_eq!(list(&*catalog, request).await, [], "{missing:?}");
     }
@@ -171,13 +227,30 @@ pub async fn any_label_key_and_value_is_matched_literally(h: &dyn AnyHarness) {
 /// Versions are semantic versions, kept as they are written and ordered by meaning: v1.10.0 after v1.9.0, a release after
 /// its pre-releases; others cannot be made. (S3-PB-011, X-EDGE-071, DEF-24)
 pub async fn versions_are_ordered_by_meaning(h: &dyn AnyHarness) {
-    for bad in ["", "v", "1.2", "1.2.3.4", "vv1.2.3", "V1.2.3", "01.2.3", "latest", " 1.2.3", "1.2.3 ", "1.2.3-", "1.2.-3"] {
+    for bad in [
+        "", "v", "1.2", "1.2.3.4", "vv1.2.3", "V1.2.3", "01.2.3", "latest", " 1.2.3", "1.2.3 ", "1.2.3-",
+        "1.2.-3",
+    ] {
         refused(PlaybookVersion::new(bad), ErrorKind::Invalid);
     }
     let catalog = open(h).await;
     let ascending = [
-        "0.0.0", "v0.9.10", "v1.0.0-alpha", "v1.0.0-alpha.1", "v1.0.0-alpha.beta", "v1.0.0-beta.2", "v1.0.0-beta.11",
-        "v1.0.0-rc.1", "1.0.0", "1.0.0+build.2", "v1.0.0", "v1.2.0", "v1.9.0", "v1.10.0", "v2.0.0-0", "2.0.0",
+        "0.0.0",
+        "v0.9.10",
+        "v1.0.0-alpha",
+        "v1.0.0-alpha.1",
+        "v1.0.0-alpha.beta",
+        "v1.0.0-beta.2",
+        "v1.0.0-beta.11",
+        "v1.0.0-rc.1",
+        "1.0.0",
+        "1.0.0+build.2",
+        "v1.0.0",
+        "v1.2.0",
+        "v1.9.0",
+        "v1.10.0",
+        "v2.0.0-0",
+        "2.0.0",
         "18446744073709551615.0.0",
     ];
     // In an order of no meaning.
@@ -194,7 +267,10 @@ pub async fn versions_are_ordered_by_meaning(h: &dyn AnyHarness) {
     for text in ascending {
         assert_stored(&exact(&*catalog, "order", text).await, &older("order", text));
     }
-    assert_eq!(get(&*catalog, "order", Lookup::Exact(PlaybookVersion::new("v0.0.0").must("a version"))).await, None);
+    assert_eq!(
+        get(&*catalog, "order", Lookup::Exact(PlaybookVersion::new("v0.0.0").must("a version"))).await,
+        None
+    );
 }
 
 /// Vectors are kept to the bit; one of another size or with a number that is not finite cannot be made. (S3-EDGE-018)
