@@ -206,6 +206,113 @@ macro_rules! audit_cases {
         $crate::$with! { $arguments
             create {
                 recorded_event_is_read_back_equal_in_every_field,
+                repeated_event_is_stored_once,
+                stored_id_with_other_content_is_refused,
+                id_is_taken_in_every_month,
+                batch_is_stored_whole_or_not_at_all,
+                parent_must_be_there_first,
+                taken_ids_are_told_before_missing_parents,
+                concurrent_writers_lose_nothing,
+                same_id_at_once_is_stored_once,
+                failed_create_counts_as_not_stored,
+                record_and_business_write_are_stored_together,
+            }
+            values {
+                text_is_kept_as_given,
+                data_are_kept_as_values,
+                data_have_a_largest_size,
+                every_uuid_survives,
+                events_of_the_factories_are_stored_as_made,
+                data_are_stored_as_given_and_never_shown,
+            }
+            query {
+                start_is_inclusive_and_end_exclusive,
+                equal_times_are_ordered_by_id,
+                pages_over_equal_times_lose_and_repeat_nothing,
+                recording_while_paging_shifts_nothing,
+                oldest_first_mirrors_newest_first,
+                limits_are_kept_or_refused,
+                query_without_a_limit_is_bounded,
+                missing_event_is_none,
+                page_token_of_another_query_is_invalid,
+                offset_passes_over_events,
+                inverted_range_is_invalid,
+                correlated_events_of_all_services_come_together,
+                query_over_several_months_is_complete_and_ordered,
+                export_gets_every_event_once_while_writers_run,
+                queries_go_by_an_index,
+            }
+            filters {
+                every_filter_and_every_pair_holds,
+                count_is_the_number_of_what_a_query_gives,
+                filter_without_match_is_an_empty_page,
+                no_filter_gives_everything,
+                values_of_filters_are_literal,
+            }
+            recorded_order {
+                what_was_shown_in_recorded_order_never_changes,
+                late_roll_back_leaves_nothing,
+                recorded_order_is_that_of_the_commits,
+                ancient_and_future_events_are_recorded_as_they_come,
+            }
+            times {
+                time_zone_of_a_session_moves_no_event,
+                times_outside_of_the_range_are_invalid,
+                month_that_an_event_needs_is_there,
+                month_needed_by_many_at_once_serves_all,
+                times_are_kept_to_the_microsecond,
+            }
+            chain {
+                chain_of_untouched_records_holds,
+                chain_goes_by_the_recorded_order,
+                tampering_is_found_and_named,
+                chain_is_continuous_under_many_writers,
+            }
+            retention {
+                only_what_is_due_goes,
+                categories_without_a_rule_stay,
+                removal_goes_on_where_it_stopped,
+                dry_run_counts_and_removes_nothing,
+                parents_of_kept_events_stay,
+                whole_months_go_only_if_all_of_them_is_due,
+                chains_verify_after_removal,
+                contradictory_rules_are_invalid,
+                removed_id_is_free_again,
+            }
+            tenants {
+                tenant_reads_its_own_records_only,
+                same_id_in_two_tenants_is_two_records,
+                parent_of_another_tenant_does_not_exist,
+                conflict_tells_nothing_of_another_tenant,
+                chains_are_each_tenants_own,
+                retention_removes_the_tenants_own_records_only,
+                page_token_of_another_tenant_opens_nothing,
+                hostile_tenant_names_are_names_like_others,
+                tenants_take_turns_on_one_connection,
+                tenants_record_at_once_without_conflict,
+            }
+            lifecycle {
+                closed_repository_is_unavailable,
+                reopened_repository_goes_on_where_it_was,
+                repository_without_schema_is_a_schema_mismatch,
+                what_is_not_declared_refuses,
+                repository_works_behind_any_pointer,
+                stored_records_cannot_be_changed,
+                broken_value_is_corrupt_and_named,
+            }
+            faults {
+                dropped_create_is_stored_whole_or_not_at_all,
+                create_repeated_after_a_lost_answer_is_stored_once,
+                cut_connections_lose_and_repeat_nothing,
+                read_only_database_refuses_to_record,
+                silent_database_ends_operations_in_time,
+                foreign_lock_ends_a_create_in_time,
+                ended_sessions_cost_a_transient_error_at_most,
+            }
+            parity {
+                random_operations_answer_as_the_model_does,
+                one_script_meets_every_outcome,
+                same_cause_is_the_same_kind,
             }
         }
     };
