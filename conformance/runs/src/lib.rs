@@ -5,6 +5,7 @@
 mod memory;
 mod mutants;
 mod postgres;
+mod postgres_audit;
 mod sqlite;
 
 use changeover_conformance::Subject;
