@@ -1,3 +1,60 @@
 //! Which cases must find out which mutant of the playbook catalog, as in [`super::super::expected`].
 
-pub(in crate::mutants) const EXPECTED: &[(&str, &[&str])] = &[];
+pub(in crate::mutants) const EXPECTED: &[(&str, &[&str])] = &[
+    (
+        "a version keeps the mark of the latest when another gets it",
+        &["P7", "S3-PB-004", "P47", "P48", "S3-PB-022"],
+    ),
+    ("a version put again takes the mark of the latest", &["P7", "P29"]),
+    ("a content hash that is given is not checked", &["S3-PB-005", "P76"]),
+    ("a version with other content is taken for a repeated one", &["P2", "S3-PB-022", "P61", "P76"]),
+    ("the versions before a taken one are stored though the put is refused", &["P2"]),
+    ("carriage returns of a content are lost", &["P19"]),
+    ("empty notes are taken for absent ones", &["P19", "P42"]),
+    (
+        "updated_at stays what it was at first",
+        &["S3-PB-004", "P11", "S3-PB-002", "S3-PB-008", "P53", "S3-PB-022"],
+    ),
+    ("tenants share their playbooks", &["P58", "P59", "P60", "P61", "P62", "P63", "P64", "P65", "P30"]),
+    ("a closed catalog goes on", &["P66", "P70"]),
+    ("versions are ordered as text", &["S3-PB-011", "P10", "P50"]),
+    ("a page of the list begins with the id it should begin after", &["P12", "P13", "P14", "P15"]),
+    ("a full page of versions promises another", &["P50"]),
+    ("the latest active version is an older one where the latest is not active", &["P49", "P22"]),
+    ("versions with and without v are one", &["S3-PB-011", "P9"]),
+    ("of versions with one content hash the lowest is found", &["P8"]),
+    (
+        "what is at the threshold is dropped",
+        &[
+            "P49",
+            "P55",
+            "S3-PB-019",
+            "S3-EDGE-027",
+            "S3-EDGE-029",
+            "S3-PB-020",
+            "S3-PB-018",
+            "S3-PB-021",
+            "S3-PB-013",
+            "S3-PB-014",
+            "S3-EDGE-021",
+            "S3-EDGE-023",
+            "P60",
+        ],
+    ),
+    ("a threshold of 1 finds only what rounds to 1 exactly", &["S3-EDGE-028"]),
+    (
+        "equal confidence is ordered by id backwards",
+        &["P55", "S3-PB-019", "S3-EDGE-027", "S3-PB-020", "S3-EDGE-025", "S3-PB-018", "S3-PB-021"],
+    ),
+    ("of the labels asked for only the first counts in a search", &["P55", "S3-PB-018"]),
+    ("confidence is negative for opposite vectors", &["S3-PB-019", "S3-EDGE-027", "S3-PB-018", "S3-PB-021"]),
+    (
+        "versions without a vector are not found",
+        &["S3-PB-021", "S3-PB-013", "S3-PB-014", "S3-EDGE-020", "S3-EDGE-021", "S3-EDGE-023", "P60"],
+    ),
+    ("versions with a vector of zeros are not found", &["S3-PB-019", "S3-EDGE-027", "S3-PB-021"]),
+    ("a disabled latest version is offered", &["P22", "S3-PB-017", "S3-PB-021", "P57"]),
+    ("a search ends at 40 results", &["S3-PB-018", "S3-PB-021"]),
+    ("labels are asked for after the nearest 40 were found", &["S3-PB-018", "S3-PB-021", "S3-PB-015"]),
+    ("where the embedder fails nothing is found", &["S3-EDGE-023", "S3-EDGE-024"]),
+];

@@ -1,9 +1,11 @@
 //! Searches that find, count or order wrongly.
 
+use std::collections::BTreeMap;
+
 use async_trait::async_trait;
 use changeover_conformance::Subject;
 use changeover_core::playbooks::{
-    Embedding, HashingEmbedder, ListPlaybooks, Match, Search, SearchResult, Status, embedding_text,
+    Embedding, HashingEmbedder, ListPlaybooks, Match, Query, Search, SearchResult, Status, embedding_text,
 };
 use changeover_core::{ErrorKind, Limit, PlaybookCatalog, Result};
 
@@ -80,7 +82,7 @@ impl Flaw for TiesBackwards {
     const NAME: &'static str = "equal confidence is ordered by id backwards";
 
     async fn search(&self, catalog: &dyn PlaybookCatalog, request: Search) -> Result<SearchResult> {
-        catalog.search(Search { max_results: request.max_results, ..request.clone() }).await?;
+        request.validate()?;
         let mut matches = catalog.search(everything(&request)).await?.matches;
         matches.reverse();
         // Stable: equals stay as they are now.
@@ -116,15 +118,11 @@ impl Flaw for NegativeConfidence {
 
     async fn search(&self, catalog: &dyn PlaybookCatalog, request: Search) -> Result<SearchResult> {
         let mut result = catalog.search(request.clone()).await?;
-        let query = request.vector().await?;
+        let Query::Vector(query) = &request.query else { return Ok(result) };
         for found in &mut result.matches {
             if let Some(own) = &found.playbook.playbook.embedding {
-                let dot: f64 = query
-                    .as_slice()
-                    .iter()
-                    .zip(own.as_slice())
-                    .map(|(a, b)| f64::from(*a) * f64::from(*b))
-                    .sum();
+                let both = query.as_slice().iter().zip(own.as_slice());
+                let dot: f64 = both.map(|(a, b)| f64::from(*a) * f64::from(*b)).sum();
                 found.confidence = if dot < -1e-9 { -0.5 } else { found.confidence };
             }
         }
@@ -140,7 +138,7 @@ impl Flaw for WithoutVectorLost {
     const NAME: &'static str = "versions without a vector are not found";
 
     async fn search(&self, catalog: &dyn PlaybookCatalog, request: Search) -> Result<SearchResult> {
-        catalog.search(request.clone()).await?;
+        request.validate()?;
         let mut matches = catalog.search(everything(&request)).await?.matches;
         matches.retain(|found| found.playbook.playbook.embedding.is_some());
         Ok(best(matches, &request))
@@ -156,7 +154,7 @@ impl Flaw for ZeroVectorLost {
 
     async fn search(&self, catalog: &dyn PlaybookCatalog, request: Search) -> Result<SearchResult> {
         let zero = |vector: &Embedding| vector.as_slice().iter().all(|number| *number == 0.0);
-        catalog.search(request.clone()).await?;
+        request.validate()?;
         let mut matches = catalog.search(everything(&request)).await?.matches;
         matches.retain(|found| !found.playbook.playbook.embedding.as_ref().is_some_and(zero));
         Ok(best(matches, &request))
@@ -171,9 +169,12 @@ impl Flaw for DisabledOffered {
     const NAME: &'static str = "a disabled latest version is offered";
 
     async fn search(&self, catalog: &dyn PlaybookCatalog, request: Search) -> Result<SearchResult> {
-        catalog.search(request.clone()).await?;
+        request.validate()?;
         let mut matches = catalog.search(everything(&request)).await?.matches;
-        let query = request.vector().await?;
+        let query = match &request.query {
+            Query::Text(text) => HashingEmbedder::vector(text),
+            Query::Vector(vector) => vector.clone(),
+        };
         let status = Some(Status::Disabled);
         let asked = ListPlaybooks { status, labels: request.labels.clone(), ..ListPlaybooks::default() };
         for playbook in catalog.list(asked).await?.playbooks {
@@ -207,16 +208,16 @@ impl Flaw for FiltersLate {
     const NAME: &'static str = "labels are asked for after the nearest 40 were found";
 
     async fn search(&self, catalog: &dyn PlaybookCatalog, request: Search) -> Result<SearchResult> {
-        let asked = catalog.search(request.clone()).await?;
+        request.validate()?;
         if request.labels.is_empty() {
-            return Ok(asked);
+            return catalog.search(request).await;
         }
-        let near = Search { labels: std::collections::BTreeMap::new(), ..everything(&request) };
-        // The nearest are counted where that can fail for no reason of its own.
-        let Ok(near) = catalog.search(near).await else { return Ok(asked) };
-        let near: Vec<_> = near.matches.into_iter().take(40).map(|found| found.playbook).collect();
-        let matches = asked.matches.into_iter().filter(|found| near.contains(&found.playbook));
-        Ok(SearchResult { matches: matches.collect() })
+        let near = Search { labels: BTreeMap::new(), ..everything(&request) };
+        let near = catalog.search(near).await?.matches.into_iter().take(40);
+        let has = |own: &BTreeMap<String, String>| {
+            request.labels.iter().all(|(key, value)| own.get(key) == Some(value))
+        };
+        Ok(best(near.filter(|found| has(&found.playbook.playbook.labels)).collect(), &request))
     }
 }
 

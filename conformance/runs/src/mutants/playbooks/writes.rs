@@ -19,7 +19,7 @@ pub(super) fn subjects() -> Vec<Subject> {
         subject::<HashUnchecked>(),
         subject::<ConflictSwallowed>(),
         subject::<StoresHalf>(),
-        subject::<TrimsContent>(),
+        subject::<LosesReturns>(),
         subject::<EmptyIsAbsent>(),
         subject::<TimeStandsStill>(),
         subject::<TenantsShare>(),
@@ -116,16 +116,16 @@ impl Flaw for StoresHalf {
 }
 
 #[derive(Default)]
-struct TrimsContent;
+struct LosesReturns;
 
 #[async_trait]
-impl Flaw for TrimsContent {
-    const NAME: &'static str = "white space at the end of a content is lost";
+impl Flaw for LosesReturns {
+    const NAME: &'static str = "carriage returns of a content are lost";
 
     async fn put(&self, catalog: &dyn PlaybookCatalog, mut request: Put) -> Result<PutReport> {
         for new in &mut request.versions {
             new.validate()?;
-            new.content.truncate(new.content.trim_end().len());
+            new.content = new.content.replace('\r', "");
             new.content_hash = None;
         }
         catalog.put(request).await
