@@ -5,6 +5,7 @@
 mod memory;
 mod mutants;
 mod postgres;
+mod postgres_playbooks;
 mod sqlite;
 
 use changeover_conformance::Subject;

@@ -9,12 +9,14 @@ use async_trait::async_trait;
 use changeover_conformance::{Fault, Faults, Harness, Held, OpenOptions, RawRow, StartError, Unsupported};
 use changeover_core::backend::Family;
 use changeover_core::events::Append;
+use changeover_core::playbooks::{NewPlaybook, PlaybookId, PlaybookVersion};
 use changeover_core::{Backend, BackendSettings, ModuleScope, OpenBackend, Result};
 use changeover_postgres::{OpenPostgres, Postgres, Transaction, migrations_key};
 use changeover_testkit::tokio_postgres::Client;
 use changeover_testkit::{Proxy, TestDatabase, database};
 use tokio::sync::OnceCell;
 
+use crate::postgres_playbooks;
 use crate::sqlite::must;
 
 /// A database: `postgres`, or `postgres-direct` where every append has a commit of its own.
@@ -33,18 +35,20 @@ pub type PostgresDirect = PostgresHarness<false>;
 #[async_trait]
 impl<const SHARED: bool> Harness for PostgresHarness<SHARED> {
     const NAME: &str = if SHARED { "postgres" } else { "postgres-direct" };
-    const STORES: &[Family] = &[Family::Events];
+    const STORES: &[Family] = &[Family::Events, Family::Playbooks];
 
     async fn start() -> Result<Self, StartError> {
         let migrate = |url: String| async move {
             let client = Postgres.open(&settings(&url)).await?;
-            let scope = events_scope()?;
-            client.migrations(&scope, Family::Events)?.up().await?;
-            client.claim(&scope).await?;
+            for family in Self::STORES {
+                let scope = module_of(*family)?;
+                client.migrations(&scope, *family)?.up().await?;
+                client.claim(&scope).await?;
+            }
             client.close().await;
             Ok::<_, changeover_core::Error>(())
         };
-        let database = database(&migrations_key(), migrate).await?;
+        let database = database(&format!("suite {}", migrations_key()), migrate).await?;
         Ok(Self { database, proxy: OnceCell::new(), empty: Mutex::default() })
     }
 
@@ -57,8 +61,8 @@ impl<const SHARED: bool> Harness for PostgresHarness<SHARED> {
     }
 }
 
-fn events_scope() -> Result<ModuleScope> {
-    Ok(ModuleScope { module: changeover_core::ModuleName::new("events")?, namespace: None })
+fn module_of(family: Family) -> Result<ModuleScope> {
+    Ok(ModuleScope { module: changeover_core::ModuleName::new(family.as_str())?, namespace: None })
 }
 
 /// Few connections a client: many clients share the server.
@@ -325,6 +329,28 @@ impl<const SHARED: bool> Faults for PostgresHarness<SHARED> {
             copy(new, "stream_id", "99", "'null'::jsonb"),
         ];
         Ok(self.let_through("RESET ROLE", &attempts.each_ref().map(String::as_str)).await)
+    }
+
+    async fn insert_playbook_by_sql(&self, playbook: NewPlaybook) -> Fault<Result<(), String>> {
+        Ok(postgres_playbooks::insert(&self.database, self.tenant().as_str(), &playbook).await)
+    }
+
+    async fn overwrite_playbook_content(
+        &self,
+        playbook_id: &PlaybookId,
+        version: &PlaybookVersion,
+        content: &str,
+    ) -> Fault<()> {
+        postgres_playbooks::overwrite(&self.database, playbook_id, version, content).await;
+        Ok(())
+    }
+
+    async fn break_playbook_rules(&self) -> Fault<Vec<String>> {
+        Ok(postgres_playbooks::break_rules(&self.database).await)
+    }
+
+    async fn playbook_full_scans(&self) -> Fault<Vec<String>> {
+        Ok(postgres_playbooks::full_scans(&self.database).await)
     }
 
     async fn client_with(&self, options: OpenOptions) -> Fault<Arc<dyn OpenBackend>> {
