@@ -126,7 +126,12 @@ impl OpenPostgres {
         if family != Family::Events {
             return Err(not_kept(family.as_str()));
         }
-        Ok(PostgresMigrations { settings: Arc::clone(&self.settings), scope: scope.clone(), family })
+        Ok(PostgresMigrations {
+            settings: Arc::clone(&self.settings),
+            scope: scope.clone(),
+            family,
+            known: shipped::SHIPPED,
+        })
     }
 
     async fn migrate_once(&self, scope: &ModuleScope, family: Family) -> Result<()> {
@@ -191,8 +196,7 @@ impl OpenBackend for OpenPostgres {
         let mut checks = Vec::new();
         let facts = async {
             let mut conn = self.pools.get().await?;
-            let sql = "SELECT current_setting('server_version'), current_setting('server_version_num')::int >= 160000, \
-                         session_user::text, current_user::text, \
+            let sql = "SELECT current_setting('server_version'), session_user::text, current_user::text, \
                          (SELECT r.rolsuper OR r.rolbypassrls FROM pg_catalog.pg_roles AS r WHERE r.rolname = current_user), \
                          coalesce((SELECT s.ssl FROM pg_catalog.pg_stat_ssl AS s WHERE s.pid = pg_catalog.pg_backend_pid()), false), \
                          to_regclass('changeover._migrations') IS NOT NULL";
@@ -210,13 +214,11 @@ impl OpenBackend for OpenPostgres {
         };
         for row in &rows {
             add("connection", true, self.pools.note());
-            add(
-                "server",
-                row.get(1),
-                format!("PostgreSQL {}; 16 or later is needed", row.get::<_, String>(0)),
-            );
-            let (login, acts_as): (String, String) = (row.get(2), row.get(3));
-            let bypasses: bool = row.get::<_, Option<bool>>(4).unwrap_or(true);
+            // An older one was refused as the connection was made.
+            let version: String = row.get(0);
+            add("server", true, format!("PostgreSQL {version}; {} or later is needed", connect::OLDEST));
+            let (login, acts_as): (String, String) = (row.get(1), row.get(2));
+            let bypasses: bool = row.get::<_, Option<bool>>(3).unwrap_or(true);
             let detail = if bypasses {
                 format!(
                     "{acts_as} may bypass row security; migrate, or use a login of the role {}",
@@ -230,9 +232,9 @@ impl OpenBackend for OpenPostgres {
                 )
             };
             add("row security", !bypasses, detail);
-            let encrypted: bool = row.get(5);
+            let encrypted: bool = row.get(4);
             add("encryption", true, if encrypted { "TLS" } else { "none on this connection" }.to_owned());
-            let there: bool = row.get(6);
+            let there: bool = row.get(5);
             add(
                 "schema",
                 there,

@@ -3,6 +3,7 @@
 use changeover_core::{ModuleScope, sha256_hex};
 
 /// One migration: SQL for a module without a namespace.
+#[derive(Debug)]
 pub(crate) struct Migration {
     pub(crate) id: &'static str,
     pub(crate) up: &'static str,
@@ -36,6 +37,11 @@ pub(crate) const EVENTS: &[Migration] = &[
     },
 ];
 
+/// First line of a file whose statements cannot run in a transaction (`VACUUM`, `PRAGMA foreign_keys`). They run before
+/// the record of it is made and the next run begins anew if one fails: so the file has to do no harm when it is run again,
+/// also by two processes at once.
+const NO_TRANSACTION: &str = "-- no-transaction";
+
 /// What a table's name may begin with in the SQL files; a namespace goes before it.
 const TABLES: &[&str] = &["event_stream", "domain_event", "changeover_log", "changeover_consumer"];
 
@@ -64,8 +70,8 @@ pub(crate) const LEGACY_COLUMNS: &[(&str, &[&str])] = &[
 
 impl Migration {
     pub(crate) fn description(&self) -> &'static str {
-        let first = self.up.lines().next().unwrap_or_default();
-        first.strip_prefix("-- description: ").unwrap_or(first)
+        let line = self.up.lines().find_map(|line| line.strip_prefix("-- description: "));
+        line.unwrap_or_default()
     }
 
     pub(crate) fn checksum(&self) -> String {
@@ -75,6 +81,11 @@ impl Migration {
     pub(crate) fn is_base(&self) -> bool {
         self.id.starts_with("base/")
     }
+}
+
+/// Whether the file says that it cannot run in a transaction.
+pub(crate) fn needs_no_transaction(sql: &str) -> bool {
+    sql.starts_with(NO_TRANSACTION)
 }
 
 /// SQL written for plain names, with the prefix of a namespace before every name that begins with a table's.
@@ -106,7 +117,21 @@ pub(crate) fn prefix_of(scope: &ModuleScope) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::render;
+    use super::{BASE, EVENTS, render};
+
+    // S3-MIG-010, DEF-40: a released migration is neither edited nor removed.
+    #[test]
+    fn shipped_migrations_are_those_on_the_list() {
+        let listed: Vec<_> = include_str!("../tests/released_migrations.txt").lines().collect();
+        let mut all: Vec<_> = BASE.iter().chain(EVENTS).collect();
+        all.sort_by_key(|it| it.id);
+        let shipped: Vec<_> = all.iter().map(|it| format!("{} {}", it.checksum(), it.id)).collect();
+        assert_eq!(
+            shipped, listed,
+            "migrations are never edited, removed or reordered, since files have them: add a new one, and its line to \
+             crates/sqlite/tests/released_migrations.txt"
+        );
+    }
 
     #[test]
     fn a_namespace_goes_before_tables_and_what_is_named_after_them() {
