@@ -9,6 +9,7 @@ use std::time::Duration;
 use changeover_core::{Error, ErrorKind, Result};
 use secrecy::ExposeSecret;
 use tokio_postgres::tls::MakeTlsConnect;
+use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, Config, SimpleQueryMessage, Socket};
 
 use crate::classify;
@@ -27,6 +28,8 @@ pub(crate) struct Connector {
     config: Config,
     tls: MakeTls,
     session: String,
+    /// Connection settings of the user's own.
+    own: Vec<(String, String)>,
     pub command_timeout: Duration,
     /// [`OLDEST`], but in a test.
     pub oldest: u32,
@@ -47,7 +50,8 @@ impl Connector {
                      WHERE o.rolname = '{owner}' AND pg_catalog.pg_has_role(me.oid, o.oid, 'MEMBER'))); \
              SELECT (EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = '{app}'))::text"
         );
-        Self::make(&settings.target, session, settings.command_timeout)
+        let made = Self::make(&settings.target, session, settings.command_timeout)?;
+        Ok(Self { own: settings.session.clone(), ..made })
     }
 
     /// For migrations: the login as it is, statements as long as they need.
@@ -76,7 +80,14 @@ impl Connector {
         if let Some(password) = &target.password {
             config.password(password.expose_secret());
         }
-        Ok(Self { config, tls: connector(&target.tls)?, session, command_timeout, oldest: OLDEST })
+        Ok(Self {
+            config,
+            tls: connector(&target.tls)?,
+            session,
+            own: Vec::new(),
+            command_timeout,
+            oldest: OLDEST,
+        })
     }
 
     /// A connection to a server that will do, and its driver, session not yet set up.
@@ -103,6 +114,11 @@ impl Connector {
             SimpleQueryMessage::Row(row) => row.get(0).map(|value| value == "true"),
             _ => None,
         });
+        for (name, value) in &self.own {
+            let bound: [(&(dyn ToSql + Sync), Type); 2] = [(name, Type::TEXT), (value, Type::TEXT)];
+            let set = client.query_typed(SET_OWN, &bound).await;
+            set.map_err(|error| not_set(name, classify::read_error(&error)))?;
+        }
         Ok((client, with_role.unwrap_or(false)))
     }
 
@@ -111,10 +127,29 @@ impl Connector {
         &self.session
     }
 
+    /// Connection settings of the user's own, by name.
+    pub(crate) fn own(&self) -> &[(String, String)] {
+        &self.own
+    }
+
     /// For cancelling a statement.
     pub(crate) fn tls(&self) -> MakeTls {
         self.tls.clone()
     }
+}
+
+/// Sets one connection setting of the user's own.
+pub(crate) const SET_OWN: &str = "SELECT pg_catalog.set_config($1, $2, false)";
+
+/// Why a connection setting of the user's own was not taken.
+pub(crate) fn not_set(name: &str, error: Error) -> Error {
+    if error.kind().is_transient() {
+        return error;
+    }
+    let message = format!(
+        "session.{name}: the server does not know it, or does not let this login set it to this value; correct or remove it"
+    );
+    Error::new(ErrorKind::Config, message)
 }
 
 /// `SchemaMismatch` if the server is older than the schema needs.
