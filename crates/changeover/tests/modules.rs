@@ -100,6 +100,7 @@ async fn modules_of_the_users_own_are_served_by_the_backend_each_names() {
             on_postgres.push(format!("{module}_event_store"));
         }
     }
+    on_postgres.sort_unstable();
     let sql = "SELECT schemaname::text FROM pg_stat_user_tables WHERE relname = 'domain_event' ORDER BY 1";
     let rows = server.query(sql, &[]).await.unwrap();
     assert_eq!(rows.iter().map(|row| row.get::<_, String>(0)).collect::<Vec<_>>(), on_postgres);

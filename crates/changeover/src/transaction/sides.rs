@@ -69,7 +69,10 @@ impl Sides {
             Self::Postgres(Side(mut transaction)) => {
                 for append in &appends {
                     if let Err(error) = transaction.append(append).await {
-                        transaction.rollback().await?;
+                        // Where the line was lost, that takes everything back; the reason is told, not its consequence.
+                        if transaction.rollback().await.is_err() {
+                            tracing::debug!("a transaction was given up with its connection");
+                        }
                         return Err(error);
                     }
                 }
