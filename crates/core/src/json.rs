@@ -5,6 +5,7 @@
 //! no library keeps numbers exact without changing how the whole program reads JSON, and since this text is what
 //! digests and hash chains are over.
 
+use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
 
 use serde::de::DeserializeOwned;
@@ -59,6 +60,29 @@ impl Json {
     /// `{}`.
     pub fn empty() -> Self {
         Self("{}".into())
+    }
+
+    /// An object of members whose values are canonical already. What is in it was checked, so neither size nor depth
+    /// is bounded again.
+    pub(crate) fn object(members: &BTreeMap<&str, String>) -> Self {
+        let mut out = String::from("{");
+        for (key, value) in members {
+            if out.len() > 1 {
+                out.push(',');
+            }
+            write_string(key, &mut out);
+            out.push(':');
+            out.push_str(value);
+        }
+        out.push('}');
+        Self(out.into())
+    }
+
+    /// The canonical text of a string.
+    pub(crate) fn quoted(text: &str) -> String {
+        let mut out = String::with_capacity(text.len() + 2);
+        write_string(text, &mut out);
+        out
     }
 
     /// Reads the value into a type.

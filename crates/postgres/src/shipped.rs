@@ -41,6 +41,7 @@ pub(crate) const SHIPPED: &[Shipped] = &[
     shipped!("events", "0001_streams_and_events"),
     shipped!("events", "0002_append"),
     shipped!("events", "0003_reads"),
+    shipped!("events", "0004_append_without_judging"),
 ];
 
 impl Shipped {
@@ -186,7 +187,8 @@ mod tests {
                 "01_base_0001_roles_and_modules.sql",
                 "02_events_0001_streams_and_events.sql",
                 "03_events_0002_append.sql",
-                "04_events_0003_reads.sql"
+                "04_events_0003_reads.sql",
+                "05_events_0004_append_without_judging.sql"
             ]
         );
         assert!(scripts.iter().all(|(_, text)| text.contains("INSERT INTO changeover._migrations")));

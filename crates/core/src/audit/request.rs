@@ -22,11 +22,13 @@ pub struct Create {
 impl Create {
     /// The most events of one call.
     pub const MAX_EVENTS: usize = 1_000;
+    /// The largest sum of data and metadata of one call, in bytes of canonical text.
+    pub const MAX_BYTES: usize = 64 * 1024 * 1024;
     /// How far ahead of the store's clock an event may be.
     pub const FUTURE_SKEW: std::time::Duration = std::time::Duration::from_mins(5);
 
     /// The rules every backend applies first: something to store, no id twice, data and metadata objects, no event its
-    /// own parent (`Invalid`); at most [`Create::MAX_EVENTS`] (`TooLarge`).
+    /// own parent (`Invalid`); at most [`Create::MAX_EVENTS`] and [`Create::MAX_BYTES`] (`TooLarge`).
     pub fn validate(&self) -> Result<()> {
         if self.events.is_empty() {
             return Err(Error::invalid("nothing to store: give at least one audit event"));
@@ -35,7 +37,7 @@ impl Create {
             let found = self.events.len() as u64;
             return Err(Error::too_large("the batch", found, Self::MAX_EVENTS as u64, "audit events"));
         }
-        let mut ids = HashSet::new();
+        let (mut ids, mut bytes) = (HashSet::new(), 0);
         for event in &self.events {
             let id = event.event_id;
             if !ids.insert(id) {
@@ -48,9 +50,30 @@ impl Create {
                 if !json.is_object() {
                     return Err(Error::invalid(format!("audit event {id}: {field} is not a JSON object")));
                 }
+                bytes += json.as_str().len();
             }
         }
+        if bytes > Self::MAX_BYTES {
+            return Err(Error::too_large("the batch", bytes as u64, Self::MAX_BYTES as u64, "bytes of JSON"));
+        }
         Ok(())
+    }
+
+    /// The rule about times: from 1970 until `now`, the clock that `recorded_at` is taken from, plus
+    /// [`Create::FUTURE_SKEW`], both ends included. `Invalid` names the first event outside.
+    pub fn check_times(&self, now: Timestamp) -> Result<()> {
+        // A skew of minutes fits; the sum is held to the years that there are.
+        let skew = i64::try_from(Self::FUTURE_SKEW.as_micros()).unwrap_or(0);
+        let latest = Timestamp::from_micros(now.as_micros().saturating_add(skew)).unwrap_or(Timestamp::MAX);
+        let allowed = 0..=latest.as_micros();
+        match self.events.iter().find(|event| !allowed.contains(&event.event_timestamp.as_micros())) {
+            None => Ok(()),
+            Some(event) => Err(Error::invalid(format!(
+                "audit event {}: event_timestamp is {}, allowed is 1970 until {latest}, 5 minutes ahead of the store's \
+                 clock",
+                event.event_id, event.event_timestamp
+            ))),
+        }
     }
 }
 
@@ -292,10 +315,10 @@ impl Retain {
 /// What was removed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Retained {
-    /// Events by category, in the order of the rules.
+    /// Events by category, in the order of the rules; one entry a rule, 0 too.
     pub removed: Vec<(Text<50>, u64)>,
-    /// Whole months that went at once.
+    /// Whole months that went at once, like `2024-01`, in their order.
     pub months: Vec<String>,
-    /// Nothing more is due.
+    /// Nothing more can go: what is due and stays is the parent of something kept.
     pub done: bool,
 }

@@ -35,6 +35,10 @@ words!(
     }
 );
 
+/// The categories this library knows. Others are stored alike.
+pub const KNOWN_CATEGORIES: [&str; 6] =
+    ["notification", "workflow", "ai", "orchestrator", "gateway", "effectiveness"];
+
 /// An audit event to be stored. The date is derived from the time.
 #[derive(Clone, Debug, PartialEq)]
 pub struct NewAuditEvent {
@@ -87,4 +91,12 @@ pub struct AuditEvent {
     pub recorded_at: Timestamp,
     /// Its place in the recorded order, rising, not contiguous.
     pub sequence: i64,
+}
+
+impl NewAuditEvent {
+    /// The category as a label of metrics: one of [`KNOWN_CATEGORIES`], `other` for all others, so that labels stay few.
+    pub fn category_label(&self) -> &'static str {
+        let known = KNOWN_CATEGORIES.into_iter().find(|known| *known == self.event_category.as_str());
+        known.unwrap_or("other")
+    }
 }

@@ -121,13 +121,16 @@ impl Outcome {
 
 /// The answer to each request. `outcomes` stand in the order of the request's streams.
 pub(crate) fn answers(requests: &[&Append], outcomes: &[Outcome], log: LogId) -> Vec<Result<Appended>> {
-    (1..)
-        .zip(requests)
-        .map(|(number, request)| {
-            let of: Vec<_> = outcomes.iter().filter(|outcome| outcome.request == number).collect();
-            answer(request, &of, log).map_err(|error| error.applied(Applied::No))
-        })
-        .collect()
+    let mut of = vec![Vec::new(); requests.len()];
+    for outcome in outcomes {
+        // Requests are numbered from 1.
+        let place = usize::try_from(outcome.request - 1).ok().and_then(|place| of.get_mut(place));
+        if let Some(of) = place {
+            of.push(outcome);
+        }
+    }
+    let answers = requests.iter().zip(of).map(|(request, of)| answer(request, &of, log));
+    answers.map(|answer| answer.map_err(|error| error.applied(Applied::No))).collect()
 }
 
 fn answer(request: &Append, outcomes: &[&Outcome], log: LogId) -> Result<Appended> {

@@ -4,9 +4,13 @@
 //!
 //! An append that finds the lane idle goes straight through. While one call is under way, later appends gather, and the
 //! next call takes them all. Two that share a stream, an event id or a consumer go in different calls, in their order.
+//! After a call for many, the lane lets those who were answered run once before it makes the next call: they are likely to
+//! come back with the next append, and would otherwise just miss it.
 
 use std::collections::{HashSet, VecDeque};
+use std::hash::{BuildHasher as _, RandomState};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use changeover_core::events::{Append, Appended};
 use changeover_core::{Applied, Error, ErrorKind, Result};
@@ -20,6 +24,10 @@ const MAX_REQUESTS: usize = 256;
 const MAX_EVENTS: usize = 4_096;
 /// The most bytes of JSON of one call, unless a single request has more.
 const MAX_BYTES: usize = 16 * 1024 * 1024;
+/// The longest wait for those who were just answered.
+const GATHER: Duration = Duration::from_micros(300);
+/// How often the lane steps aside without a new append before it goes on.
+const QUIET: u32 = 3;
 
 /// The appends of one module and tenant on their way to the database.
 pub(crate) struct Lane {
@@ -31,6 +39,7 @@ pub(crate) struct Lane {
 struct Queue {
     under_way: bool,
     waiting: VecDeque<Waiting>,
+    hasher: RandomState,
 }
 
 struct Waiting {
@@ -72,9 +81,23 @@ impl Lane {
                 }
                 batch
             };
+            let answered = batch.len();
             self.store(batch).await;
+            self.gather(answered).await;
         }
         std::mem::forget(stop);
+    }
+
+    /// Lets other tasks run until as many appends wait as were just answered, or no more come.
+    async fn gather(&self, answered: usize) {
+        let begin = Instant::now();
+        let (mut waiting, mut quiet) = (self.lock().waiting.len(), 0);
+        while answered > 1 && waiting < answered && quiet < QUIET && begin.elapsed() < GATHER {
+            tokio::task::yield_now().await;
+            let now = self.lock().waiting.len();
+            quiet = if now > waiting { 0 } else { quiet + 1 };
+            waiting = now;
+        }
     }
 
     async fn store(&self, batch: Vec<Waiting>) {
@@ -125,14 +148,15 @@ impl Queue {
         }
         let (mut batch, mut rest) = (Vec::new(), VecDeque::new());
         let (mut events, mut bytes) = (0, 0);
-        let mut keys: HashSet<String> = HashSet::new();
+        // Hashes: two things that share one by chance only go in different calls.
+        let mut keys: HashSet<u64> = HashSet::new();
         while let Some(waiting) = self.waiting.pop_front() {
             let (its_events, its_bytes) = size(&waiting.request);
             let fits = batch.is_empty()
                 || (batch.len() < MAX_REQUESTS
                     && events + its_events <= MAX_EVENTS
                     && bytes + its_bytes <= MAX_BYTES);
-            let its_keys = keys_of(&waiting.request);
+            let its_keys = self.keys_of(&waiting.request);
             let free = its_keys.iter().all(|key| !keys.contains(key));
             // Also those of the ones left behind: nobody overtakes on a stream.
             keys.extend(its_keys);
@@ -147,6 +171,14 @@ impl Queue {
         self.waiting = rest;
         batch
     }
+
+    /// What no two requests of one call may share.
+    fn keys_of(&self, request: &Append) -> Vec<u64> {
+        let streams = request.streams.iter().map(|part| self.hasher.hash_one(&part.stream));
+        let events = request.streams.iter().flat_map(|part| &part.events).map(|it| self.hasher.hash_one(it.id));
+        let consumer = request.track.iter().map(|track| self.hasher.hash_one(&track.consumer));
+        streams.chain(events).chain(consumer).collect()
+    }
 }
 
 fn size(request: &Append) -> (usize, usize) {
@@ -156,12 +188,6 @@ fn size(request: &Append) -> (usize, usize) {
     })
 }
 
-fn keys_of(request: &Append) -> Vec<String> {
-    let streams = request.streams.iter().map(|part| format!("s{}", part.stream));
-    let events = request.streams.iter().flat_map(|part| &part.events).map(|event| format!("e{}", event.id));
-    let consumer = request.track.iter().map(|track| format!("c{}", track.consumer));
-    streams.chain(events).chain(consumer).collect()
-}
 
 #[cfg(test)]
 mod tests {
