@@ -1,7 +1,7 @@
 //! The event store over a [`Log`]: the lock, the closed handles, and the task of a subscription.
 
+use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -10,8 +10,8 @@ use changeover_core::events::{
     Subscribe,
 };
 use changeover_core::{
-    Applied, Capabilities, Checkpoint, ConsumerName, Error, ErrorKind, EventStore, Feed, Limit, LogId,
-    ModuleScope, Result, Subscription, Support, TenantId, Uuid, subscription,
+    Applied, Capabilities, Checkpoint, Closing, ConsumerName, Error, ErrorKind, EventStore, Feed, Limit,
+    LogId, ModuleScope, Result, Subscription, Support, TenantId, Uuid, subscription,
 };
 use tokio::runtime::Handle;
 use tokio::sync::watch;
@@ -37,19 +37,19 @@ pub(crate) struct MemoryEvents {
     shared: Arc<Shared>,
     scope: ModuleScope,
     tenant: TenantId,
-    backend_closed: Arc<AtomicBool>,
-    closed: Arc<AtomicBool>,
+    backend_closed: Closing,
+    closed: Closing,
 }
 
 impl MemoryEvents {
     pub(crate) fn new(
         shared: &Arc<Shared>,
-        backend_closed: &Arc<AtomicBool>,
+        backend_closed: &Closing,
         scope: ModuleScope,
         tenant: TenantId,
     ) -> Self {
-        let (shared, backend_closed) = (Arc::clone(shared), Arc::clone(backend_closed));
-        Self { shared, scope, tenant, backend_closed, closed: Arc::default() }
+        let (shared, backend_closed) = (Arc::clone(shared), backend_closed.clone());
+        Self { shared, scope, tenant, backend_closed, closed: Closing::default() }
     }
 
     /// Does `work` on the log, unless the handle was closed, and names the operation in its error.
@@ -62,7 +62,7 @@ impl MemoryEvents {
         work: impl FnOnce(&mut Log) -> Result<T>,
     ) -> Result<T> {
         tokio::task::yield_now().await;
-        if self.closed.load(Ordering::SeqCst) || self.backend_closed.load(Ordering::SeqCst) {
+        if self.closed.is_closed() || self.backend_closed.is_closed() {
             let message = "the store was closed; open it again";
             return Err(Error::new(ErrorKind::Unavailable, message).during(operation));
         }
@@ -106,7 +106,7 @@ impl EventStore for MemoryEvents {
             .with_log(operation, |log| {
                 request.validate()?;
                 let start = request.after.unwrap_or(Checkpoint::start(log.id()));
-                start.position_in(log.id())?;
+                log.position_of(start)?;
                 Ok((start, log.watch()))
             })
             .await?;
@@ -126,7 +126,7 @@ impl EventStore for MemoryEvents {
     }
 
     async fn close(&self) -> Result<()> {
-        self.closed.store(true, Ordering::SeqCst);
+        self.closed.close();
         Ok(())
     }
 }
@@ -151,5 +151,15 @@ impl Feed for MemoryFeed {
 
     async fn sleep(&self, time: Duration) {
         tokio::time::sleep(time).await;
+    }
+
+    fn closed(&self) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+        let (store, backend) = (self.store.closed.clone(), self.store.backend_closed.clone());
+        Box::pin(async move {
+            tokio::select! {
+                () = store.closed() => {}
+                () = backend.closed() => {}
+            }
+        })
     }
 }

@@ -30,14 +30,13 @@ mod log;
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use changeover_core::backend::{Check, Family, Migrations};
 use changeover_core::{
-    AuditRepository, Backend, BackendSettings, Error, ErrorKind, EventStore, LogId, ModuleScope, OpenBackend,
-    PlaybookCatalog, Result, TenantId, Timestamp,
+    AuditRepository, Backend, BackendSettings, Closing, Error, ErrorKind, EventStore, LogId, ModuleScope,
+    OpenBackend, PlaybookCatalog, Result, TenantId, Timestamp,
 };
 
 use crate::events::MemoryEvents;
@@ -107,13 +106,13 @@ impl Backend for Memory {
 
     async fn open(&self, settings: &BackendSettings) -> Result<Arc<dyn OpenBackend>> {
         settings.check(self.keys())?;
-        Ok(Arc::new(OpenMemory { shared: Arc::clone(&self.0), closed: Arc::default() }))
+        Ok(Arc::new(OpenMemory { shared: Arc::clone(&self.0), closed: Closing::default() }))
     }
 }
 
 struct OpenMemory {
     shared: Arc<Shared>,
-    closed: Arc<AtomicBool>,
+    closed: Closing,
 }
 
 impl OpenMemory {
@@ -160,10 +159,10 @@ impl OpenBackend for OpenMemory {
 
     async fn check(&self) -> Vec<Check> {
         let detail = format!("{} modules in memory; nothing outlives the process", self.shared.lock().len());
-        vec![Check { name: KIND.to_owned(), ok: !self.closed.load(Ordering::SeqCst), detail }]
+        vec![Check { name: KIND.to_owned(), ok: !self.closed.is_closed(), detail }]
     }
 
     async fn close(&self) {
-        self.closed.store(true, Ordering::SeqCst);
+        self.closed.close();
     }
 }

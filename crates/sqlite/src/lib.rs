@@ -26,13 +26,12 @@ mod sql;
 mod transaction;
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use async_trait::async_trait;
 use changeover_core::backend::{Check, Family, Migrations};
 use changeover_core::{
-    AuditRepository, Backend, BackendSettings, Error, ErrorKind, EventStore, ModuleScope, OpenBackend,
-    PlaybookCatalog, Result, SettingKey, TenantId,
+    AuditRepository, Backend, BackendSettings, Closing, Error, ErrorKind, EventStore, ModuleScope,
+    OpenBackend, PlaybookCatalog, Result, SettingKey, TenantId,
 };
 use diesel::SqliteConnection;
 use tokio::runtime::{Handle, RuntimeFlavor};
@@ -114,12 +113,7 @@ impl OpenSqlite {
         if adopted && *tenant != options.tenant {
             return Err(tables.other_tenant());
         }
-        Ok(SqliteEvents {
-            database: Arc::clone(&self.database),
-            tables,
-            adopted,
-            closed: AtomicBool::new(false),
-        })
+        Ok(SqliteEvents { database: Arc::clone(&self.database), tables, adopted, closed: Closing::default() })
     }
 
     fn place(&self, error: Error, operation: &'static str) -> Error {

@@ -175,7 +175,8 @@ impl Queue {
     /// What no two requests of one call may share.
     fn keys_of(&self, request: &Append) -> Vec<u64> {
         let streams = request.streams.iter().map(|part| self.hasher.hash_one(&part.stream));
-        let events = request.streams.iter().flat_map(|part| &part.events).map(|it| self.hasher.hash_one(it.id));
+        let events =
+            request.streams.iter().flat_map(|part| &part.events).map(|it| self.hasher.hash_one(it.id));
         let consumer = request.track.iter().map(|track| self.hasher.hash_one(&track.consumer));
         streams.chain(events).chain(consumer).collect()
     }
@@ -187,7 +188,6 @@ fn size(request: &Append) -> (usize, usize) {
         (count + 1, bytes + event.data.as_str().len() + event.metadata.as_str().len())
     })
 }
-
 
 #[cfg(test)]
 mod tests {

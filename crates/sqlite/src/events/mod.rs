@@ -9,7 +9,6 @@ mod statements;
 mod subscribe;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
 use changeover_core::events::{
@@ -17,7 +16,7 @@ use changeover_core::events::{
     Subscribe,
 };
 use changeover_core::{
-    Applied, Capabilities, Checkpoint, ConsumerName, Error, Result, Subscription, Support,
+    Applied, Capabilities, Checkpoint, Closing, ConsumerName, Error, Result, Subscription, Support,
 };
 use diesel::SqliteConnection;
 
@@ -31,7 +30,7 @@ pub(crate) struct SqliteEvents {
     pub(crate) database: Arc<Database>,
     pub(crate) tables: Arc<Tables>,
     pub(crate) adopted: bool,
-    pub(crate) closed: AtomicBool,
+    pub(crate) closed: Closing,
 }
 
 impl SqliteEvents {
@@ -47,7 +46,7 @@ impl SqliteEvents {
     }
 
     fn still_open(&self) -> Result<()> {
-        if self.closed.load(Ordering::Acquire) { Err(closed()) } else { Ok(()) }
+        if self.closed.is_closed() { Err(closed()) } else { Ok(()) }
     }
 
     fn place(&self, error: Error, operation: &'static str) -> Error {
@@ -102,7 +101,7 @@ impl EventStore for SqliteEvents {
     async fn subscribe(&self, request: Subscribe) -> Result<Subscription> {
         let operation = "events.subscribe";
         self.still_open().map_err(|error| self.place(error, operation))?;
-        let subscribed = subscribe::subscribe(&self.database, &self.tables, &request);
+        let subscribed = subscribe::subscribe(&self.database, &self.tables, &self.closed, &request);
         subscribed.await.map_err(|error| self.place(error, operation))
     }
 
@@ -113,7 +112,7 @@ impl EventStore for SqliteEvents {
     }
 
     async fn close(&self) -> Result<()> {
-        self.closed.store(true, Ordering::Release);
+        self.closed.close();
         Ok(())
     }
 }
