@@ -89,7 +89,7 @@ mod typed;
 
 pub use changeover_core::events::{Expected, RecordedEvent, StreamId, Version};
 pub use changeover_core::*;
-pub use db::{Db, connect_lazily, connect_with};
+pub use db::{Db, connect_lazily, connect_to_look, connect_with};
 pub use module::{Events, Module};
 #[cfg(feature = "settings")]
 pub use settings::Layers;
