@@ -81,6 +81,8 @@
 
 mod db;
 mod module;
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+pub mod projection;
 mod retry;
 mod settings;
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
@@ -91,6 +93,8 @@ pub use changeover_core::events::{Expected, RecordedEvent, StreamId, Version};
 pub use changeover_core::*;
 pub use db::{Db, connect_lazily, connect_to_look, connect_with};
 pub use module::{Events, Module};
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+pub use projection::{Projection, Projector};
 #[cfg(feature = "settings")]
 pub use settings::Layers;
 pub use settings::{EffectiveSetting, PersistenceOptions, Source};

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use changeover_core::events::{Append, Appended};
-use changeover_core::{Applied, Error, ErrorKind, Result};
+use changeover_core::{Applied, Checkpoint, ConsumerName, Error, ErrorKind, Result};
 use diesel::SqliteConnection;
 use diesel::connection::{AnsiTransactionManager, SimpleConnection, TransactionManager};
 use diesel_async::sync_connection_wrapper::SyncConnectionWrapper;
@@ -58,6 +58,19 @@ impl Transaction {
         request.validate().map_err(|error| error.during("transaction.append").applied(Applied::No))?;
         self.appends.push(request);
         Ok(())
+    }
+
+    /// How far a consumer has come; nobody else can record its progress until the transaction ends.
+    ///
+    /// # Errors
+    /// As `EventStore::tracked`.
+    pub async fn turn(&mut self, consumer: &ConsumerName) -> Result<Option<Checkpoint>> {
+        let (tables, consumer) = (Arc::clone(&self.tables), consumer.clone());
+        let read = move |conn: &mut SqliteConnection| {
+            Ok(tables.log(conn).and_then(|log| log.tracked(conn, &consumer)).map_err(Failure::into_error))
+        };
+        let answer = self.connection.spawn_blocking(read).await;
+        answer.unwrap_or_else(|error| Err(classify(&error))).map_err(|error| error.during("transaction.turn"))
     }
 
     /// Makes the appends in their order, then commits; returns their answers.

@@ -4,7 +4,9 @@
 use std::any::Any;
 
 use changeover_core::events::Append;
-use changeover_core::{Error, ErrorKind, ModuleScope, OpenBackend, Result, TenantId};
+use changeover_core::{
+    Checkpoint, ConsumerName, Error, ErrorKind, ModuleScope, OpenBackend, Result, TenantId,
+};
 use diesel::QueryResult;
 use diesel::connection::{
     CacheSize, Instrumentation, LoadConnection, SimpleConnection, TransactionManager,
@@ -78,6 +80,15 @@ impl Sides {
                 }
                 transaction.commit().await
             }
+        }
+    }
+
+    pub(super) async fn turn(&mut self, consumer: &ConsumerName) -> Result<Option<Checkpoint>> {
+        match self {
+            #[cfg(feature = "sqlite")]
+            Self::Sqlite(Side(transaction)) => transaction.turn(consumer).await,
+            #[cfg(feature = "postgres")]
+            Self::Postgres(Side(transaction)) => transaction.turn(consumer).await,
         }
     }
 
