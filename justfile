@@ -42,6 +42,10 @@ conformance *backend:
 bench *arguments:
     .ci/steps bench {{ arguments }}
 
+# How well playbooks are found in ../shared/data, through memory, sqlite or postgres.
+retrieval *arguments:
+    .ci/steps retrieval {{ arguments }}
+
 # Sample data through the stores.
 demo:
     cargo run -- demo

@@ -1,5 +1,8 @@
-//! The one list of cases. Tests, catalogue and matrix are made from it.
+//! The cases as data. Tests, catalogue and matrix are made from the lists in [`crate::lists`].
 
+use std::sync::LazyLock;
+
+use changeover_core::backend::Family;
 use futures::future::BoxFuture;
 
 use crate::harness::AnyHarness;
@@ -7,7 +10,9 @@ use crate::harness::AnyHarness;
 /// One case.
 #[derive(Clone, Copy)]
 pub struct Case {
-    /// The subject: the file below `cases/`.
+    /// The store it asks.
+    pub store: Family,
+    /// The subject: the file below `cases/` and the store's folder.
     pub module: &'static str,
     /// The function.
     pub name: &'static str,
@@ -16,6 +21,11 @@ pub struct Case {
 }
 
 impl Case {
+    /// Its name among the cases of all stores, as in the names of tests: `event_store::append::append_of_nothing_is_invalid`.
+    pub fn path(&self) -> String {
+        format!("{}::{}::{}", suite_of(self.store), self.module, self.name)
+    }
+
     /// What the contract says: the doc comment of the function, without its ids.
     pub fn sentence(&self) -> String {
         self.comment().0
@@ -49,12 +59,28 @@ impl Case {
     }
 }
 
-/// Every case, in the order of the list.
-pub fn cases() -> &'static [Case] {
-    crate::event_store_cases!(__catalogue [])
+/// The module of a store's tests.
+pub(crate) fn suite_of(store: Family) -> &'static str {
+    match store {
+        Family::Events => "event_store",
+        Family::Audit => "audit",
+        Family::Playbooks => "playbooks",
+    }
 }
 
-/// Makes one test a case for the harness given, in a module `event_store`.
+static CASES: LazyLock<Vec<Case>> = LazyLock::new(|| {
+    let events: &[Case] = crate::event_store_cases!(__catalogue [events Events]);
+    let audit: &[Case] = crate::audit_cases!(__catalogue [audit Audit]);
+    let playbooks: &[Case] = crate::playbook_cases!(__catalogue [playbooks Playbooks]);
+    [events, audit, playbooks].concat()
+});
+
+/// Every case, in the order of the lists.
+pub fn cases() -> &'static [Case] {
+    &CASES
+}
+
+/// Makes one test a case of the event store for the harness given, in a module `event_store`.
 #[macro_export]
 macro_rules! event_store_suite {
     ($harness:ty) => {
@@ -62,7 +88,33 @@ macro_rules! event_store_suite {
             #[allow(unused_imports, reason = "a harness may be named by its full path")]
             use super::*;
             pub(super) type Subject = $harness;
-            $crate::event_store_cases!(__tests []);
+            $crate::event_store_cases!(__tests [events Events]);
+        }
+    };
+}
+
+/// Makes one test a case of the audit repository for the harness given, in a module `audit`.
+#[macro_export]
+macro_rules! audit_suite {
+    ($harness:ty) => {
+        mod audit {
+            #[allow(unused_imports, reason = "a harness may be named by its full path")]
+            use super::*;
+            pub(super) type Subject = $harness;
+            $crate::audit_cases!(__tests [audit Audit]);
+        }
+    };
+}
+
+/// Makes one test a case of the playbook catalog for the harness given, in a module `playbooks`.
+#[macro_export]
+macro_rules! playbook_suite {
+    ($harness:ty) => {
+        mod playbooks {
+            #[allow(unused_imports, reason = "a harness may be named by its full path")]
+            use super::*;
+            pub(super) type Subject = $harness;
+            $crate::playbook_cases!(__tests [playbooks Playbooks]);
         }
     };
 }
@@ -70,12 +122,13 @@ macro_rules! event_store_suite {
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __tests {
-    ([] $($module:ident { $($name:ident,)* })*) => { $(
+    ([$folder:ident $store:ident] $($module:ident { $($name:ident,)* })*) => { $(
         mod $module {
             $(
                 #[test]
                 fn $name() {
-                    $crate::check::<super::Subject>(stringify!($module), stringify!($name));
+                    let store = $crate::Family::$store;
+                    $crate::check::<super::Subject>(store, stringify!($module), stringify!($name));
                 }
             )*
         }
@@ -85,214 +138,14 @@ macro_rules! __tests {
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __catalogue {
-    ([] $($module:ident { $($name:ident,)* })*) => {
+    ([$folder:ident $store:ident] $($module:ident { $($name:ident,)* })*) => {
         &[ $( $( Case {
+            store: Family::$store,
             module: stringify!($module),
             name: stringify!($name),
-            source: include_str!(concat!("cases/", stringify!($module), ".rs")),
-            run: |h| Box::pin($crate::cases::$module::$name(h)),
+            source: include_str!(concat!("cases/", stringify!($folder), "/", stringify!($module), ".rs")),
+            run: |h| Box::pin($crate::cases::$folder::$module::$name(h)),
         }, )* )* ]
-    };
-}
-
-/// The list: add the case here, and its file to `cases/mod.rs`.
-#[doc(hidden)]
-#[macro_export]
-macro_rules! event_store_cases {
-    ($with:ident $arguments:tt) => {
-        $crate::$with! { $arguments
-            append {
-                append_to_a_new_stream_counts_versions_from_one,
-                appended_events_are_read_back_equal_in_every_field,
-                append_to_an_existing_stream_continues_its_versions,
-                append_of_nothing_is_invalid,
-                batch_is_all_or_nothing,
-                event_id_twice_in_one_append_is_invalid,
-                large_batch_keeps_its_order,
-                interleaved_appends_keep_streams_apart,
-                failed_append_leaves_no_trace,
-                append_returns_after_others_can_read_it,
-                append_to_many_streams_is_atomic,
-                append_metadata_is_kept_event_by_event,
-                append_after_a_failed_one_leaves_no_hole,
-                returned_checkpoint_is_that_of_the_last_event,
-                input_can_be_used_again,
-            }
-            expected_version {
-                no_stream_on_a_new_stream_succeeds,
-                no_stream_on_an_existing_stream_is_refused,
-                exists_on_a_missing_stream_is_refused,
-                exactly_the_right_version_succeeds,
-                append_with_stale_version_is_refused,
-                append_with_version_ahead_is_refused,
-                any_appends_to_new_and_existing_streams,
-                conflict_is_judged_before_a_taken_id,
-                of_racing_writers_exactly_one_wins,
-                retrying_writers_lose_no_update,
-                losers_leave_nothing_behind,
-                huge_versions_are_compared_exactly,
-                conflict_is_reported_under_load,
-                writers_on_different_streams_do_not_conflict,
-            }
-            idempotency {
-                repeated_append_returns_the_first_answer,
-                repeated_append_succeeds_after_later_appends,
-                repeated_append_answers_with_the_end_of_what_it_stored,
-                stored_id_with_other_content_is_refused,
-                stored_id_in_another_stream_is_refused,
-                partly_repeated_batch_is_refused,
-                append_repeated_after_a_lost_answer_is_stored_once,
-                unknown_outcome_may_be_retried_only_with_ids,
-                repeated_append_wakes_nobody,
-            }
-            read_stream {
-                missing_stream_is_an_empty_page,
-                forward_read_begins_where_asked,
-                backward_read_begins_at_the_head,
-                bounds_are_inclusive_both_ways,
-                limits_are_kept_or_refused,
-                joined_pages_equal_one_read,
-                last_page_has_no_token,
-                appends_between_pages_shift_nothing,
-                garbage_page_tokens_are_invalid,
-                page_token_of_another_read_is_invalid,
-                event_type_filter_gives_those_types_only,
-                page_never_shows_half_of_a_batch,
-                long_stream_is_read_page_by_page,
-            }
-            read_all {
-                positions_rise_strictly,
-                log_keeps_the_order_of_each_stream,
-                after_is_exclusive,
-                checkpoint_means_the_same_to_every_client,
-                checkpoint_of_another_log_is_invalid,
-                checkpoint_beyond_the_end_is_invalid,
-                checkpoint_survives_its_text,
-                caught_up_is_said_at_the_end_only,
-                checkpoint_moves_on_over_what_does_not_match,
-                filtered_read_equals_the_filtered_log,
-            }
-            gap_safety {
-                concurrent_batches_do_not_mix,
-                reader_never_skips_a_late_commit,
-                late_roll_back_stalls_no_reader,
-                readers_make_progress_while_writers_overlap,
-                every_reader_sees_every_event_once_in_one_order,
-                head_never_goes_backwards,
-                holes_are_no_events,
-                unrelated_transaction_hides_nothing,
-            }
-            immutability {
-                stored_events_cannot_be_changed,
-                broken_value_is_corrupt_and_named,
-            }
-            tenants {
-                same_stream_in_two_tenants_is_two_streams,
-                same_event_id_in_two_tenants_is_accepted,
-                repeated_append_is_judged_within_the_tenant,
-                stream_of_another_tenant_does_not_exist,
-                head_of_the_log_is_the_tenants_own,
-                log_shows_the_tenants_own_events_only,
-                checkpoint_of_another_tenant_opens_nothing,
-                subscription_delivers_the_tenants_own_events_only,
-                conflict_tells_nothing_of_another_tenant,
-                tracked_progress_is_the_tenants_own,
-                hostile_tenant_names_are_names_like_others,
-                tenant_names_have_limits,
-                tenants_take_turns_on_one_connection,
-                filters_do_not_reach_another_tenant,
-                tenants_write_at_once_without_conflict,
-                tenant_of_the_settings_is_served,
-            }
-            subscription {
-                subscription_goes_from_what_is_there_to_what_comes,
-                append_of_another_client_is_delivered_soon,
-                append_during_catch_up_is_delivered_once,
-                subscription_on_an_empty_store_stays_open,
-                dropped_subscription_frees_its_connection,
-                slow_reader_is_cut_off_with_a_checkpoint,
-                subscription_waits_for_its_reader,
-                cut_connection_loses_and_repeats_nothing,
-                lost_notification_loses_nothing,
-                subscription_announces_only_what_can_be_read,
-                progress_moves_on_over_what_does_not_match,
-                two_subscriptions_are_independent,
-                consumer_resumes_from_a_stored_checkpoint_after_reopening,
-                closing_ends_subscriptions,
-            }
-            tracking {
-                progress_and_its_events_are_stored_together,
-                consumers_do_not_share_progress,
-            }
-            values {
-                payload_up_to_the_limit_is_stored_whole,
-                largest_append_is_stored_whole,
-                names_have_1_to_255_characters,
-                every_character_survives_in_a_payload,
-                nul_and_lone_surrogates_are_invalid,
-                unicode_names_are_kept_as_given,
-                names_are_compared_byte_by_byte,
-                names_do_not_order_a_log,
-                sql_is_text_like_other_text,
-                json_is_compared_as_values,
-                numbers_at_their_edges_are_exact,
-                every_uuid_survives,
-                head_is_found_among_thousands_of_streams,
-            }
-            time {
-                times_are_kept_to_the_microsecond,
-                every_instant_of_the_years_1_to_9999_survives,
-                time_zone_of_a_session_changes_nothing,
-                recorded_time_never_goes_backwards,
-            }
-            cancellation {
-                dropped_append_is_stored_whole_or_not_at_all,
-                dropped_append_leaves_a_clean_connection,
-                giving_up_on_a_connection_leaks_none,
-                dropped_read_changes_no_later_answer,
-                panic_of_a_caller_leaves_the_store_usable,
-                end_of_a_runtime_hangs_nothing,
-                operations_of_one_task_do_not_deadlock,
-                exhausted_pool_refuses_in_time_and_recovers,
-            }
-            faults {
-                silent_database_ends_operations_in_time,
-                ended_sessions_cost_a_transient_error_at_most,
-                foreign_lock_ends_an_append_in_time,
-                read_only_database_refuses_appends,
-                full_database_keeps_no_part_of_an_append,
-            }
-            lifecycle {
-                closed_store_is_unavailable,
-                reopened_store_goes_on_where_it_was,
-                two_processes_behave_as_two_clients,
-                store_without_schema_is_a_schema_mismatch,
-                newer_schema_is_refused,
-                what_is_not_declared_refuses,
-                store_works_behind_any_pointer,
-            }
-            errors {
-                same_cause_is_the_same_kind,
-                errors_show_no_secrets,
-            }
-            parity {
-                random_operations_answer_as_the_model_does,
-                one_script_leaves_the_same_dump,
-                one_script_meets_the_same_errors,
-                answers_through_a_layer_are_the_same,
-                numbers_agree_after_a_mixed_load,
-                engines_differ_and_the_store_does_not,
-            }
-            migrations {
-                migrations_apply_from_nothing,
-                records_outlive_a_run_of_the_migrations,
-                two_runners_apply_each_migration_once,
-                schema_taken_back_and_applied_again_is_the_same,
-                schema_itself_keeps_the_rules,
-                tables_with_records_go_only_knowingly,
-                unknown_migration_is_named_and_nothing_applied,
-            }
-        }
     };
 }
 
@@ -308,9 +161,9 @@ mod tests {
         let mut seen = HashSet::new();
         for case in cases() {
             let sentence = case.sentence();
-            assert!(sentence.ends_with('.'), "{}::{}: {sentence:?}", case.module, case.name);
-            assert!(!case.id().is_empty(), "{}::{} names no id", case.module, case.name);
-            assert!(seen.insert(case.id()), "{}::{}: {} is taken", case.module, case.name, case.id());
+            assert!(sentence.ends_with('.'), "{}: {sentence:?}", case.path());
+            assert!(!case.id().is_empty(), "{} names no id", case.path());
+            assert!(seen.insert(case.id()), "{}: {} is taken", case.path(), case.id());
         }
     }
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use changeover_core::backend::Family;
 use changeover_core::events::Append;
 use changeover_core::{ErrorKind, ModuleName, ModuleScope, OpenBackend, TenantId};
 
@@ -19,16 +20,24 @@ pub trait Harness: Sized + Send + Sync + 'static {
     /// The name of the column: `memory`, `sqlite-native`. The part before the first `-` names the backend.
     const NAME: &str;
 
+    /// The stores that the backend brings. The matrix shows the others as not offered; nothing of them is asked.
+    const STORES: &[Family] = &[Family::Events, Family::Audit, Family::Playbooks];
+
     /// An empty, migrated place that no other case sees. Dropping the harness clears it away.
     async fn start() -> Result<Self, StartError>;
 
     /// A new client with a pool of its own on the place's data. Stores are bare: nothing retries for them.
     async fn client(&self) -> Arc<dyn OpenBackend>;
 
-    /// The module that cases use.
+    /// The module that the cases of the event store use.
     fn scope(&self) -> ModuleScope {
-        // Cannot fail: the name is a valid identifier.
-        ModuleScope { module: ModuleName::new("events").expect("a valid name"), namespace: None }
+        self.scope_of(Family::Events)
+    }
+
+    /// The module that the cases of a store use: the built-in one.
+    fn scope_of(&self, store: Family) -> ModuleScope {
+        // Cannot fail: the names of families are valid identifiers.
+        ModuleScope { module: ModuleName::new(store.as_str()).expect("a valid name"), namespace: None }
     }
 
     /// The tenant that cases use.
@@ -55,6 +64,9 @@ pub trait AnyHarness: Send + Sync {
     /// As [`Harness::scope`].
     fn scope(&self) -> ModuleScope;
 
+    /// As [`Harness::scope_of`].
+    fn scope_of(&self, store: Family) -> ModuleScope;
+
     /// As [`Harness::tenant`].
     fn tenant(&self) -> TenantId;
 
@@ -74,6 +86,10 @@ impl<H: Harness> AnyHarness for H {
 
     fn scope(&self) -> ModuleScope {
         Harness::scope(self)
+    }
+
+    fn scope_of(&self, store: Family) -> ModuleScope {
+        Harness::scope_of(self, store)
     }
 
     fn tenant(&self) -> TenantId {

@@ -6,7 +6,7 @@
 //! ```
 //! # use std::sync::Arc;
 //! # use async_trait::async_trait;
-//! # use changeover_conformance::{EventsOnly, Harness, StartError};
+//! # use changeover_conformance::{EventsOnly, Family, Harness, StartError};
 //! # use changeover_core::{EventStore, OpenBackend};
 //! # async fn open_my_store() -> Result<Arc<dyn EventStore>, StartError> { Err("yours goes here".into()) }
 //! struct MyHarness {
@@ -16,6 +16,7 @@
 //! #[async_trait]
 //! impl Harness for MyHarness {
 //!     const NAME: &str = "mine";
+//!     const STORES: &[Family] = &[Family::Events];
 //!
 //!     async fn start() -> Result<Self, StartError> {
 //!         Ok(Self { store: open_my_store().await? })
@@ -33,22 +34,27 @@
 //! # fn main() {}
 //! ```
 //!
+//! A backend that brings audit repositories or playbook catalogs too says so in `STORES` and is asked by `audit_suite!`
+//! and `playbook_suite!` as well.
+//!
 //! No case is skipped. Where a backend cannot do a thing, its capabilities say so and the case asks for the refusal;
 //! where a harness cannot cause a fault ([`Faults`]), the case asks for what can be seen without it, and the reason
 //! stands in the matrix.
 
-#[deny(dead_code, reason = "a case that the list in `catalogue` does not name would never run")]
+#[deny(dead_code, reason = "a case that the lists in `lists` do not name would never run")]
 mod cases;
 mod catalogue;
 mod events_only;
 mod forward;
 mod harness;
+mod lists;
 mod model;
 mod report;
 mod runner;
 mod support;
 
 pub use catalogue::{Case, cases};
+pub use changeover_core::backend::Family;
 pub use events_only::EventsOnly;
 pub use harness::{
     AnyHarness, Fault, Faults, Harness, Held, NoFaults, OpenOptions, RawRow, StartError, Unsupported,

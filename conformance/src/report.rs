@@ -3,9 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
+use changeover_core::backend::Family;
 use serde::Serialize;
 
-use crate::catalogue::cases;
+use crate::catalogue::{cases, suite_of};
 
 /// How a case ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,6 +15,8 @@ pub enum Outcome {
     Passed,
     /// Otherwise, and how.
     Failed(String),
+    /// Not asked: the backend does not bring the store.
+    NotOffered,
 }
 
 /// One case on one backend.
@@ -21,7 +24,7 @@ pub enum Outcome {
 pub struct CaseResult {
     /// The case's id.
     pub id: String,
-    /// The case, `module::function`.
+    /// The case, as [`crate::Case::path`] says.
     pub name: String,
     /// How it ended.
     pub result: Outcome,
@@ -34,7 +37,7 @@ pub struct CaseResult {
 /// One backend.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Column {
-    /// All cases ran.
+    /// All cases of its stores ran.
     Ran(Vec<CaseResult>),
     /// It could not be started, for this reason: a failure.
     NotStarted(String),
@@ -105,16 +108,23 @@ impl Column {
         match self {
             Self::Ran(results) => {
                 let passed = results.iter().filter(|case| case.result == Outcome::Passed).count();
-                (passed, results.len() - passed)
+                (passed, results.len() - passed - self.not_offered())
             }
             Self::NotStarted(_) => (0, cases().len()),
             Self::NotCertified(_) => (0, 0),
         }
     }
 
+    fn not_offered(&self) -> usize {
+        self.results().iter().filter(|case| case.result == Outcome::NotOffered).count()
+    }
+
     fn heading(&self) -> String {
         let (passed, failed) = self.counts();
         match self {
+            Self::Ran(_) if self.not_offered() > 0 => {
+                format!("{passed} passed, {failed} failed, {} not offered", self.not_offered())
+            }
             Self::Ran(_) => format!("{passed} passed, {failed} failed"),
             Self::NotStarted(why) => format!("NOT STARTED: {why}"),
             Self::NotCertified(why) => format!("NOT CERTIFIED: {why}"),
@@ -155,23 +165,33 @@ impl Report {
         out
     }
 
-    /// The matrix in Markdown.
+    /// The matrix in Markdown, a table a store.
     pub fn matrix(&self) -> String {
+        let mut out = "# Conformance\n\n".to_owned();
+        for (name, column) in &self.columns {
+            let _ = writeln!(out, "- {name}: {}", column.heading());
+        }
+        for store in [Family::Events, Family::Audit, Family::Playbooks] {
+            self.matrix_table(store, &mut out);
+        }
+        self.matrix_notes(&mut out);
+        self.matrix_mutants(&mut out);
+        out
+    }
+
+    fn matrix_table(&self, store: Family, out: &mut String) {
         let names: Vec<_> = self.columns.iter().map(|(name, _)| name.as_str()).collect();
-        let mut out = format!("# Conformance\n\n| case | what holds | {} |\n", names.join(" | "));
+        let listed: Vec<_> = cases().iter().filter(|case| case.store == store).collect();
+        let _ = writeln!(out, "\n## {} ({} cases)\n", suite_of(store).replace('_', " "), listed.len());
+        let _ = writeln!(out, "| case | what holds | {} |", names.join(" | "));
         let _ = writeln!(out, "|---|---|{}", "---|".repeat(names.len()));
-        for case in cases() {
-            let name = format!("{}::{}", case.module, case.name);
+        for case in listed {
+            let name = case.path();
             let marks: Vec<_> = self.columns.iter().map(|(_, column)| mark(column, &name)).collect();
             let ids = case.ids().join(", ");
             let sentence = case.sentence().replace('|', "\\|");
             let _ = writeln!(out, "| {ids} | {sentence} | {} |", marks.join(" | "));
         }
-        let totals: Vec<_> = self.columns.iter().map(|(_, column)| column.heading()).collect();
-        let _ = writeln!(out, "| | **{} cases** | {} |", cases().len(), totals.join(" | "));
-        self.matrix_notes(&mut out);
-        self.matrix_mutants(&mut out);
-        out
     }
 
     /// Why cases asked for the other side of the contract.
@@ -218,8 +238,12 @@ impl Report {
         let mut out = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuites>\n".to_owned();
         for (name, column) in &self.columns {
             let (passed, failed) = column.counts();
-            let (tests, backend) = (passed + failed, escaped(name));
-            let _ = writeln!(out, "<testsuite name=\"{backend}\" tests=\"{tests}\" failures=\"{failed}\">");
+            let (skipped, backend) = (column.not_offered(), escaped(name));
+            let tests = passed + failed + skipped;
+            let _ = writeln!(
+                out,
+                "<testsuite name=\"{backend}\" tests=\"{tests}\" failures=\"{failed}\" skipped=\"{skipped}\">"
+            );
             for case in column.results() {
                 let (name, seconds) =
                     (escaped(&case.name), f64::from(u32::try_from(case.ms).unwrap_or(u32::MAX)) / 1e3);
@@ -227,6 +251,7 @@ impl Report {
                     write!(out, "<testcase classname=\"{backend}\" name=\"{name}\" time=\"{seconds:.3}\"");
                 let _ = match &case.result {
                     Outcome::Passed => writeln!(out, "/>"),
+                    Outcome::NotOffered => writeln!(out, "><skipped message=\"not offered\"/></testcase>"),
                     Outcome::Failed(why) => {
                         writeln!(out, "><failure message=\"{}\"/></testcase>", escaped(why))
                     }
@@ -246,6 +271,7 @@ fn mark(column: &Column, name: &str) -> &'static str {
     match column {
         Column::Ran(results) => match results.iter().find(|case| case.name == name) {
             Some(CaseResult { result: Outcome::Passed, .. }) => "pass",
+            Some(CaseResult { result: Outcome::NotOffered, .. }) => "not offered",
             Some(_) => "**FAIL**",
             None => "not run",
         },
@@ -264,6 +290,7 @@ fn json_column(column: &Column) -> JsonColumn<'_> {
         let (result, message) = match &case.result {
             Outcome::Passed => ("passed", None),
             Outcome::Failed(why) => ("failed", Some(why.as_str())),
+            Outcome::NotOffered => ("not_offered", None),
         };
         JsonCase { id: &case.id, name: &case.name, result, ms: case.ms, message }
     });
@@ -323,6 +350,18 @@ mod tests {
         assert!(mutant(&["E3", "E1"]).killed());
         assert!(!mutant(&["E1"]).killed());
         assert!(!mutant(&["E1", "E3", "E4"]).killed());
+    }
+
+    // X24: a store that a backend does not bring is neither passed nor failed.
+    #[test]
+    fn what_is_not_offered_is_neither_passed_nor_failed() {
+        let report = Report { columns: vec![ran(Outcome::NotOffered)], mutants: vec![] };
+        assert_eq!((report.columns[0].1.counts(), report.exit_status()), ((0, 0), 0));
+        assert!(report.summary().contains("0 passed, 0 failed, 1 not offered"));
+        assert!(report.junit().contains("skipped=\"1\""));
+        assert!(report.json().contains("\"not_offered\""));
+        let matrix = report.matrix();
+        assert!(["## event store", "## audit", "## playbooks"].iter().all(|store| matrix.contains(store)));
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use changeover_core::backend::Family;
 use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt};
 
@@ -25,13 +26,15 @@ type Started = Result<Arc<dyn AnyHarness>, String>;
 pub struct Subject {
     /// The name of its column.
     pub name: &'static str,
+    /// The stores that are asked.
+    pub stores: &'static [Family],
     start: fn() -> BoxFuture<'static, Started>,
 }
 
 impl Subject {
     /// The set-up that `H` brings.
     pub fn of<H: Harness>() -> Self {
-        Self { name: H::NAME, start: || start::<H>().boxed() }
+        Self { name: H::NAME, stores: H::STORES, start: || start::<H>().boxed() }
     }
 }
 
@@ -47,19 +50,20 @@ async fn start<H: Harness>() -> Started {
 /// Runs one case as a test: panics if it fails. A backend left out by `CONFORMANCE_WITHOUT` is said to be NOT CERTIFIED.
 ///
 /// # Panics
-/// If the case fails, there is no such case, or the backend cannot be started.
-pub fn check<H: Harness>(module: &str, name: &str) {
+/// If the case fails, there is no such case, the backend does not bring the store, or it cannot be started.
+pub fn check<H: Harness>(store: Family, module: &str, name: &str) {
     if left_out(H::NAME) {
         println!("{}: NOT CERTIFIED, left out by CONFORMANCE_WITHOUT", H::NAME);
         return;
     }
-    let case = cases().iter().find(|case| case.module == module && case.name == name);
-    let case = case.unwrap_or_else(|| panic!("no case {module}::{name}"));
+    let this = |case: &&Case| case.store == store && case.module == module && case.name == name;
+    let case = cases().iter().find(this).unwrap_or_else(|| panic!("no case {module}::{name}"));
+    assert!(H::STORES.contains(&store), "{} brings no store of {}", H::NAME, store.as_str());
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     // Only fails where no thread can be had.
     let result = runtime.expect("a runtime").block_on(one(case, Subject::of::<H>()));
     if let Outcome::Failed(why) = result.result {
-        panic!("{} {module}::{name} on {}: {why}", result.id, H::NAME);
+        panic!("{} {} on {}: {why}", result.id, result.name, H::NAME);
     }
 }
 
@@ -70,7 +74,7 @@ pub fn left_out(name: &str) -> bool {
         .is_ok_and(|names| names.split(',').map(str::trim).any(|left| left == name || left == word))
 }
 
-/// Runs every case against a backend, `parallel` at a time.
+/// Runs every case of a backend's stores against it, `parallel` at a time.
 pub async fn run(subject: Subject, parallel: usize) -> Column {
     if left_out(subject.name) {
         return Column::NotCertified("left out by CONFORMANCE_WITHOUT".to_owned());
@@ -79,18 +83,23 @@ pub async fn run(subject: Subject, parallel: usize) -> Column {
     if let Err(why) = (subject.start)().await {
         return Column::NotStarted(why);
     }
-    let results = futures::stream::iter(cases()).map(|case| one(case, subject)).buffered(parallel.max(1));
+    let results = futures::stream::iter(cases()).map(|case| async move {
+        if subject.stores.contains(&case.store) {
+            one(case, subject).await
+        } else {
+            CaseResult { result: Outcome::NotOffered, ..unasked(case) }
+        }
+    });
+    let results = results.buffered(parallel.max(1));
     Column::Ran(results.collect().await)
 }
 
+fn unasked(case: &Case) -> CaseResult {
+    CaseResult { id: case.id(), name: case.path(), result: Outcome::Passed, ms: 0, notes: Vec::new() }
+}
+
 async fn one(case: &'static Case, subject: Subject) -> CaseResult {
-    let mut result = CaseResult {
-        id: case.id(),
-        name: format!("{}::{}", case.module, case.name),
-        result: Outcome::Passed,
-        ms: 0,
-        notes: Vec::new(),
-    };
+    let mut result = unasked(case);
     let harness = match (subject.start)().await {
         Ok(harness) => harness,
         Err(why) => {

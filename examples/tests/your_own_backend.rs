@@ -8,7 +8,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use changeover::events::{Append, Expected, HeadOf, NewEvent, ReadAll, StreamId};
 use changeover::{Detail, ErrorKind, EventStore, Json, OpenBackend, Uuid};
-use changeover_conformance::{EventsOnly, Harness, StartError};
+use changeover_conformance::{EventsOnly, Family, Harness, StartError};
 use changeover_examples::journal::Journal;
 
 struct JournalHarness {
@@ -19,6 +19,7 @@ struct JournalHarness {
 #[async_trait]
 impl Harness for JournalHarness {
     const NAME: &str = "journal";
+    const STORES: &[Family] = &[Family::Events];
 
     async fn start() -> Result<Self, StartError> {
         let folder = tempfile::tempdir()?;

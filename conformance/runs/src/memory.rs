@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use changeover_conformance::{Faults, Harness, StartError, Unsupported};
+use changeover_conformance::{Family, Faults, Harness, StartError, Unsupported};
 use changeover_core::{Backend, BackendSettings, OpenBackend};
 use changeover_memory::Memory;
 
@@ -20,6 +20,7 @@ async fn open(memory: &Memory) -> Arc<dyn OpenBackend> {
 #[async_trait]
 impl Harness for MemoryHarness {
     const NAME: &str = "memory";
+    const STORES: &[Family] = &[Family::Events, Family::Audit];
 
     async fn start() -> Result<Self, StartError> {
         Ok(Self { memory: Memory::new() })

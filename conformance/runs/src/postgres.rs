@@ -34,6 +34,7 @@ pub type PostgresDirect = PostgresHarness<false>;
 #[async_trait]
 impl<const SHARED: bool> Harness for PostgresHarness<SHARED> {
     const NAME: &str = if SHARED { "postgres" } else { "postgres-direct" };
+    const STORES: &[Family] = &[Family::Events];
 
     async fn start() -> Result<Self, StartError> {
         let migrate = |url: String| async move {

@@ -38,6 +38,7 @@ pub type SqliteAdopted = SqliteHarness<true>;
 #[async_trait]
 impl<const ADOPTED: bool> Harness for SqliteHarness<ADOPTED> {
     const NAME: &str = if ADOPTED { "sqlite-adopted" } else { "sqlite-native" };
+    const STORES: &[Family] = &[Family::Events];
 
     async fn start() -> Result<Self, StartError> {
         let place = Self { folder: tempfile::tempdir()? };

@@ -1,21 +1,6 @@
-//! The cases, a file a subject. Each is a plain function; its doc comment is the sentence of the contract that it
-//! checks, and ends with the case's id and the requirements behind it.
+//! The cases: a folder a store, a file a subject. Each is a plain function; its doc comment is the sentence of the
+//! contract that it checks, and ends with the case's id and the requirements behind it.
 
-pub mod append;
-pub mod cancellation;
-pub mod errors;
-pub mod expected_version;
-pub mod faults;
-pub mod gap_safety;
-pub mod idempotency;
-pub mod immutability;
-pub mod lifecycle;
-pub mod migrations;
-pub mod parity;
-pub mod read_all;
-pub mod read_stream;
-pub mod subscription;
-pub mod tenants;
-pub mod time;
-pub mod tracking;
-pub mod values;
+pub mod audit;
+pub mod events;
+pub mod playbooks;

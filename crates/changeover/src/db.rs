@@ -7,8 +7,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use changeover_core::{Error, ErrorKind, ModuleName, OpenBackend, Registry, Result, TenantId};
 use tokio::sync::OnceCell;
 
-use crate::module::{Events, Home, Module};
+use crate::home::Home;
+use crate::module::Module;
 use crate::settings::{BackendPlan, PersistenceOptions, Plan};
+use crate::stores::{Audit, Events, Playbooks};
 
 /// Checks the settings and opens every backend that some module or `persistence.default` names.
 ///
@@ -59,11 +61,21 @@ pub struct Db {
 }
 
 impl Db {
-    /// The event store of a module. Nothing is asked of the database before the first use.
+    /// The event store of a module; `events` is the built-in one. Nothing is asked of the database before the first use.
     ///
     /// `Invalid` if the name cannot be that of a module, `Config` if the settings give it no backend.
     pub fn events(&self, module: &str) -> Result<Events> {
         Ok(self.module(module)?.events())
+    }
+
+    /// The audit trail of a module; `audit` is the built-in one. Otherwise as [`Db::events`].
+    pub fn audit(&self, module: &str) -> Result<Audit> {
+        Ok(self.module(module)?.audit())
+    }
+
+    /// The playbooks of a module; `playbooks` is the built-in one. Otherwise as [`Db::events`].
+    pub fn playbooks(&self, module: &str) -> Result<Playbooks> {
+        Ok(self.module(module)?.playbooks())
     }
 
     /// A module: its stores and its transactions. Errors as [`Db::events`].

@@ -80,11 +80,13 @@
 //! Under this lie the raw traits of [`changeover_core`]: [`Events::store`] gives the [`EventStore`].
 
 mod db;
+mod home;
 mod module;
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 pub mod projection;
 mod retry;
 mod settings;
+mod stores;
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 pub mod transaction;
 mod typed;
@@ -92,12 +94,13 @@ mod typed;
 pub use changeover_core::events::{Expected, RecordedEvent, StreamId, Version};
 pub use changeover_core::*;
 pub use db::{Db, connect_lazily, connect_to_look, connect_with};
-pub use module::{Events, Module};
+pub use module::Module;
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 pub use projection::{Projection, Projector};
 #[cfg(feature = "settings")]
 pub use settings::Layers;
 pub use settings::{EffectiveSetting, PersistenceOptions, Source};
+pub use stores::{Audit, Events, Playbooks};
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 pub use transaction::{RunQueryDsl, Tx, TxError};
 pub use typed::{Loaded, StreamEvent, TypedStreams};

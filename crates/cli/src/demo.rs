@@ -12,6 +12,7 @@ use changeover::{
 use crate::args::{Demo, Module, Read};
 use crate::events;
 use crate::exit::{Failure, Status};
+use crate::lines::{self, Parse, Target};
 use crate::output::Out;
 use crate::settings::DEMO_POSTGRES_URL;
 
@@ -83,9 +84,9 @@ async fn show(db: &Db, out: &mut Out) -> Result<(), Failure> {
     let store = db.events(MODULE)?.store().await?;
     let events = SAMPLE.lines().count();
     out.line(&format!("## Import {events} events of a real history"))?;
-    events::import(Arc::clone(&store), events::lines_of(SAMPLE), out, std::future::pending()).await?;
+    import(events::Import::new(Arc::clone(&store)), SAMPLE, events::parse, out).await?;
     out.line("\n## Import them again: ids make it harmless")?;
-    events::import(Arc::clone(&store), events::lines_of(SAMPLE), out, std::future::pending()).await?;
+    import(events::Import::new(Arc::clone(&store)), SAMPLE, events::parse, out).await?;
 
     let stream: StreamId = STREAM.parse()?;
     out.line(&format!("\n## Read one stream, {stream}"))?;
@@ -98,6 +99,16 @@ async fn show(db: &Db, out: &mut Out) -> Result<(), Failure> {
 
     out.line("\n## Follow the log: what is there, then what is appended")?;
     follow(&*store, &stream, out).await
+}
+
+/// Imports text that the program holds.
+async fn import<T: Target>(
+    target: T,
+    text: &'static str,
+    parse: Parse<T::Line>,
+    out: &mut Out,
+) -> Result<(), Failure> {
+    lines::import(target, lines::of(text, parse), out, std::future::pending()).await.map(drop)
 }
 
 async fn conflict(store: &dyn EventStore, stream: &StreamId, out: &mut Out) -> Result<(), Failure> {

@@ -1,13 +1,13 @@
 //! `doctor`: every fact that keeps the service from working, found without changing anything.
 
-use std::collections::BTreeSet;
-
-use changeover::backend::Check;
-use changeover::{Db, Error, ErrorKind, ModuleName};
+use changeover::backend::{Check, Family};
+use changeover::events::Readiness;
+use changeover::{Db, Error, ErrorKind, Module, ModuleName, ModuleScope, OpenBackend, TenantId};
 use serde::Serialize;
 
 use crate::args::Common;
 use crate::exit::{Failure, Status, advice};
+use crate::families;
 use crate::output::{Out, printable};
 use crate::settings;
 
@@ -18,8 +18,7 @@ pub async fn run(common: &Common, out: &mut Out) -> Result<Status, Failure> {
     for (name, kind) in db.backends() {
         backend(&db, name, kind, &mut findings).await;
     }
-    let events = ModuleName::new("events")?;
-    for module in db.modules().cloned().chain([events]).collect::<BTreeSet<_>>() {
+    for module in families::modules(&db)? {
         module_of(&db, &module, &mut findings).await;
     }
     db.close().await;
@@ -49,8 +48,12 @@ async fn module_of(db: &Db, name: &ModuleName, findings: &mut Findings) {
     let configured = module.configured_backend();
     // That it cannot be reached was said above.
     let Ok(backend) = db.backend(configured).await else { return };
-    if matches!(name.as_str(), "audit" | "playbooks") {
-        return findings.push(&about, "backend", true, configured);
+    let families = match families_of(db, &module, &*backend, &about, findings).await {
+        Ok(families) => families,
+        Err(error) => return findings.failed(&about, "schema", &error),
+    };
+    if families.is_empty() {
+        return;
     }
     match backend.owner(module.scope()).await {
         Ok(None) => {}
@@ -68,10 +71,46 @@ async fn module_of(db: &Db, name: &ModuleName, findings: &mut Findings) {
         }
         Err(error) => return findings.failed(&about, "owner", &error),
     }
-    let ready = async { backend.events(module.scope(), db.tenant()).await?.ready().await }.await;
-    match ready {
-        Ok(ready) => findings.push(&about, "ready", true, &listed(configured, &ready.notes)),
-        Err(error) => findings.failed(&about, "ready", &error),
+    for family in families {
+        let check = if family.as_str() == name.as_str() { "ready" } else { family.as_str() };
+        match ready(&*backend, module.scope(), db.tenant(), family).await {
+            Ok(ready) => findings.push(&about, check, true, &listed(configured, &ready.notes)),
+            Err(error) => findings.failed(&about, check, &error),
+        }
+    }
+}
+
+/// The families to be looked at. A built-in module that the settings do not name need not have its tables.
+async fn families_of(
+    db: &Db,
+    module: &Module,
+    backend: &dyn OpenBackend,
+    about: &str,
+    findings: &mut Findings,
+) -> Result<Vec<Family>, Error> {
+    let families = families::of(module, backend).await?;
+    let optional = families::is_implied(db, module.name()) && families != [Family::Events];
+    let [family] = families.as_slice() else { return Ok(families) };
+    let has_schema = backend.migrations(module.scope(), *family).is_ok();
+    if optional && has_schema && !families::is_there(module, backend, *family).await? {
+        let detail = "none yet, and the settings do not name the module; the first use makes it where the settings \
+                      migrate on start, `changeover migrate up` everywhere";
+        findings.push(about, "schema", true, detail);
+        return Ok(Vec::new());
+    }
+    Ok(families)
+}
+
+async fn ready(
+    backend: &dyn OpenBackend,
+    scope: &ModuleScope,
+    tenant: &TenantId,
+    family: Family,
+) -> Result<Readiness, Error> {
+    match family {
+        Family::Events => backend.events(scope, tenant).await?.ready().await,
+        Family::Audit => backend.audit(scope, tenant).await?.ready().await,
+        Family::Playbooks => backend.playbooks(scope, tenant).await?.ready().await,
     }
 }
 

@@ -1,14 +1,18 @@
 //! The `changeover` command: its door is [`args`], its endings are [`exit`].
 
 mod args;
+mod audit;
 mod config;
 mod demo;
 mod doctor;
 mod events;
 mod exit;
+mod families;
 mod interrupt;
+mod lines;
 mod migrate;
 mod output;
+mod playbooks;
 mod settings;
 
 use std::io;
@@ -66,6 +70,18 @@ async fn dispatch(cli: Cli, out: &mut Out) -> Result<Status, Failure> {
         Command::Events(command) => {
             let db = settings::connect(&common, out)?;
             let done = events::run(command, &db, out).await;
+            db.close().await;
+            done
+        }
+        Command::Audit(command) => {
+            let db = settings::connect(&common, out)?;
+            let done = audit::run(command, &db, out).await;
+            db.close().await;
+            done
+        }
+        Command::Playbooks(command) => {
+            let db = settings::connect(&common, out)?;
+            let done = playbooks::run(command, &db, out).await;
             db.close().await;
             done
         }

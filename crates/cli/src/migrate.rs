@@ -4,11 +4,12 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use changeover::backend::{Family, MigrationStatus, Migrations};
-use changeover::{Db, ErrorKind, ModuleName};
+use changeover::{Db, ErrorKind, Module, ModuleName, OpenBackend};
 use serde::Serialize;
 
 use crate::args::{Migrate, Target};
 use crate::exit::{Failure, Status};
+use crate::families;
 use crate::output::Out;
 
 pub async fn run(command: Migrate, db: &Db, out: &mut Out) -> Result<Status, Failure> {
@@ -32,12 +33,17 @@ struct Schema {
     backend: String,
     module: ModuleName,
     family: Family,
+    /// Not named by the settings or the command.
+    implied: bool,
     migrations: Arc<dyn Migrations>,
 }
 
 impl Schema {
     fn name(&self) -> String {
-        format!("{} on {}", self.module, self.backend)
+        if self.family.as_str() == self.module.as_str() {
+            return format!("{} on {}", self.module, self.backend);
+        }
+        format!("{} ({}) on {}", self.module, self.family.as_str(), self.backend)
     }
 
     fn place(&self, error: changeover::Error) -> changeover::Error {
@@ -47,42 +53,49 @@ impl Schema {
 
 async fn schemas(db: &Db, target: &Target, out: &mut Out) -> Result<Vec<Schema>, Failure> {
     let mut schemas = Vec::new();
-    for name in modules(db, target)? {
+    let modules = match &target.module {
+        Some(module) => BTreeSet::from([module.clone()]),
+        None => families::modules(db)?,
+    };
+    for name in modules {
         let module = db.module(name.as_str())?;
         let backend_name = target.backend.as_deref().unwrap_or(module.configured_backend()).to_owned();
         let backend = db.backend(&backend_name).await?;
-        let family = family(&name);
-        match backend.migrations(module.scope(), family) {
-            Ok(migrations) => {
-                schemas.push(Schema { backend: backend_name, module: name, family, migrations });
-            }
-            Err(error) if error.kind() == ErrorKind::Unsupported => {
-                out.note(&format!("{name} on {backend_name}: {}", error.message()))?;
-            }
-            Err(error) => {
-                return Err(error.with("backend", &backend_name).with("module", name.as_str()).into());
+        let place =
+            |error: changeover::Error| error.with("backend", &backend_name).with("module", name.as_str());
+        let implied = target.module.is_none() && families::is_implied(db, &name);
+        for family in wanted(&module, &*backend, target).await.map_err(place)? {
+            match backend.migrations(module.scope(), family) {
+                Ok(migrations) => schemas.push(Schema {
+                    backend: backend_name.clone(),
+                    module: name.clone(),
+                    family,
+                    implied,
+                    migrations,
+                }),
+                Err(error) if error.kind() == ErrorKind::Unsupported => {
+                    out.note(&format!("{name} on {backend_name}: {}", error.message()))?;
+                }
+                Err(error) => return Err(place(error).into()),
             }
         }
     }
     Ok(schemas)
 }
 
-/// The modules that are meant: the one that was named, else those of the settings, and always the built-in one that
-/// needs no naming.
-fn modules(db: &Db, target: &Target) -> Result<BTreeSet<ModuleName>, Failure> {
-    if let Some(module) = &target.module {
-        return Ok(BTreeSet::from([module.clone()]));
+/// A module that is named gets the families that are named; otherwise those that it has, as far as they are meant.
+async fn wanted(
+    module: &Module,
+    backend: &dyn OpenBackend,
+    target: &Target,
+) -> Result<Vec<Family>, changeover::Error> {
+    let named = &target.families;
+    if target.module.is_some() && !named.is_empty() {
+        return Ok(named.iter().copied().collect::<BTreeSet<_>>().into_iter().collect());
     }
-    let events = ModuleName::new(Family::Events.as_str())?;
-    Ok(db.modules().cloned().chain([events]).collect())
-}
-
-/// A module of the user's own keeps events.
-fn family(module: &ModuleName) -> Family {
-    [Family::Audit, Family::Playbooks]
-        .into_iter()
-        .find(|family| family.as_str() == module.as_str())
-        .unwrap_or(Family::Events)
+    let mut families = families::of(module, backend).await?;
+    families.retain(|family| named.is_empty() || named.contains(family));
+    Ok(families)
 }
 
 fn which(schemas: &[Schema]) -> Failure {
@@ -91,14 +104,21 @@ fn which(schemas: &[Schema]) -> Failure {
     }
     let names: Vec<_> = schemas.iter().map(Schema::name).collect();
     Failure::usage(format!(
-        "down works on one schema at a time, and several are meant: {}; name one by --module and --backend",
+        "down works on one schema at a time, and several are meant: {}; name one by --module, --family and --backend",
         names.join(", ")
     ))
 }
 
 async fn up(schemas: &[Schema], out: &mut Out) -> Result<Status, Failure> {
     for schema in schemas {
-        let applied = schema.migrations.up().await.map_err(|error| schema.place(error))?;
+        let applied = match schema.migrations.up().await {
+            // Nobody asked for it: a server without pgvector serves everything else.
+            Err(error) if schema.implied && error.kind() == ErrorKind::Unsupported => {
+                out.note(&format!("{}: left out: {}", schema.name(), error.message()))?;
+                continue;
+            }
+            applied => applied.map_err(|error| schema.place(error))?,
+        };
         report(schema, &applied, out)?;
         out.note(&match applied.len() {
             0 => format!("{}: up to date", schema.name()),

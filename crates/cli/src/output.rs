@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::io::{self, BufWriter, Stdout, Write as _};
 
+use changeover::Timestamp;
 use serde::Serialize;
 
 use crate::args::Format;
@@ -124,6 +125,14 @@ pub fn printable(text: &str) -> String {
         }
     }
     shown
+}
+
+/// Without digits that are zero, as times are mostly written: `2024-01-31T12:00:00Z`.
+pub fn short(at: Timestamp) -> String {
+    let text = at.to_string();
+    let digits = text.trim_end_matches('Z').trim_end_matches('0').trim_end_matches('.');
+    // Cannot cut into the seconds: six digits follow their point.
+    format!("{digits}Z")
 }
 
 #[cfg(test)]

@@ -10,26 +10,15 @@ use changeover_core::events::{
     Subscribe,
 };
 use changeover_core::{
-    Applied, Capabilities, Checkpoint, Closing, ConsumerName, Error, ErrorKind, EventStore, Feed, Limit,
-    LogId, ModuleScope, Result, Subscription, Support, TenantId, Uuid, subscription,
+    Applied, Capabilities, Checkpoint, ConsumerName, Error, ErrorKind, EventStore, Feed, Limit, LogId,
+    ModuleScope, Result, Subscription, TenantId, Uuid, subscription,
 };
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
-use crate::Shared;
+use crate::latch::Latch;
 use crate::log::Log;
-
-const CAPABILITIES: Capabilities = Capabilities {
-    durable: Support::No("the records end with the process"),
-    shared: Support::No("the records belong to one process"),
-    concurrent_writers: Support::No("one lock orders all writes"),
-    transactions: Support::No("there is no database to hold tables of a user's own"),
-    tenants: Support::Yes,
-    push: Support::Yes,
-    recorded_time: Support::Yes,
-    hash_chain: Support::No("this version of the backend serves events only"),
-    retention: Support::No("this version of the backend serves events only"),
-};
+use crate::{OpenMemory, Shared, capabilities};
 
 /// The handle of one module and tenant.
 #[derive(Clone)]
@@ -37,35 +26,23 @@ pub(crate) struct MemoryEvents {
     shared: Arc<Shared>,
     scope: ModuleScope,
     tenant: TenantId,
-    backend_closed: Closing,
-    closed: Closing,
+    hash_chain: bool,
+    latch: Latch,
 }
 
 impl MemoryEvents {
-    pub(crate) fn new(
-        shared: &Arc<Shared>,
-        backend_closed: &Closing,
-        scope: ModuleScope,
-        tenant: TenantId,
-    ) -> Self {
-        let (shared, backend_closed) = (Arc::clone(shared), backend_closed.clone());
-        Self { shared, scope, tenant, backend_closed, closed: Closing::default() }
+    pub(crate) fn new(backend: &OpenMemory, scope: ModuleScope, tenant: TenantId) -> Self {
+        let latch = Latch::new(&backend.closed);
+        Self { shared: Arc::clone(&backend.shared), scope, tenant, hash_chain: backend.hash_chain, latch }
     }
 
     /// Does `work` on the log, unless the handle was closed, and names the operation in its error.
-    ///
-    /// Gives other tasks a turn first, as waiting for a database would: a loop over a store that is always ready would
-    /// keep its thread to itself.
     async fn with_log<T>(
         &self,
         operation: &'static str,
         work: impl FnOnce(&mut Log) -> Result<T>,
     ) -> Result<T> {
-        tokio::task::yield_now().await;
-        if self.closed.is_closed() || self.backend_closed.is_closed() {
-            let message = "the store was closed; open it again";
-            return Err(Error::new(ErrorKind::Unavailable, message).during(operation));
-        }
+        self.latch.check(operation).await?;
         work(self.shared.lock().entry(self.scope.clone()).or_insert_with(|| Log::new(LogId(Uuid::new_v4()))))
             .map_err(|error| error.during(operation))
     }
@@ -74,7 +51,7 @@ impl MemoryEvents {
 #[async_trait]
 impl EventStore for MemoryEvents {
     fn capabilities(&self) -> Capabilities {
-        CAPABILITIES
+        capabilities(self.hash_chain)
     }
 
     async fn append(&self, request: Append) -> Result<Appended> {
@@ -126,7 +103,7 @@ impl EventStore for MemoryEvents {
     }
 
     async fn close(&self) -> Result<()> {
-        self.closed.close();
+        self.latch.close();
         Ok(())
     }
 }
@@ -154,12 +131,6 @@ impl Feed for MemoryFeed {
     }
 
     fn closed(&self) -> Pin<Box<dyn Future<Output = ()> + Send>> {
-        let (store, backend) = (self.store.closed.clone(), self.store.backend_closed.clone());
-        Box::pin(async move {
-            tokio::select! {
-                () = store.closed() => {}
-                () = backend.closed() => {}
-            }
-        })
+        self.store.latch.closed()
     }
 }

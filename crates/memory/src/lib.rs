@@ -25,25 +25,61 @@
 //! # Ok::<(), changeover_core::Error>(()) }).unwrap();
 //! ```
 
+mod audit;
+mod catalog;
 mod events;
+mod latch;
 mod log;
+mod playbooks;
+mod trail;
 
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
+use changeover_core::audit::AuditEvent;
 use changeover_core::backend::{Check, Family, Migrations};
 use changeover_core::{
-    AuditRepository, Backend, BackendSettings, Closing, Error, ErrorKind, EventStore, LogId, ModuleScope,
-    OpenBackend, PlaybookCatalog, Result, TenantId, Timestamp,
+    AuditRepository, Backend, BackendSettings, Capabilities, Closing, Error, ErrorKind, EventStore, LogId,
+    ModuleScope, OpenBackend, PlaybookCatalog, Result, SettingKey, Support, TenantId, Timestamp, ValueKind,
 };
 
+use crate::audit::MemoryAudit;
+use crate::catalog::Catalog;
 use crate::events::MemoryEvents;
 use crate::log::Log;
+use crate::playbooks::MemoryPlaybooks;
+use crate::trail::Trail;
 
 /// The word in the settings.
 const KIND: &str = "memory";
+const HASH_CHAIN: &str = "hash_chain";
+const KEYS: &[SettingKey] = &[SettingKey {
+    key: HASH_CHAIN,
+    value: ValueKind::Bool,
+    default: Some("true"),
+    required: false,
+    secret: false,
+    doc: "Whether audit records with a correlation id are chained by hash.",
+}];
+
+/// What this backend offers.
+fn capabilities(hash_chain: bool) -> Capabilities {
+    let chained =
+        if hash_chain { Support::Yes } else { Support::No("the setting hash_chain of the backend is false") };
+    Capabilities {
+        durable: Support::No("the records end with the process"),
+        shared: Support::No("the records belong to one process"),
+        concurrent_writers: Support::No("one lock orders all writes"),
+        transactions: Support::No("there is no database to hold tables of a user's own"),
+        tenants: Support::Yes,
+        push: Support::Yes,
+        recorded_time: Support::Yes,
+        hash_chain: chained,
+        retention: Support::Yes,
+    }
+}
 
 /// The records of all modules, and the kind of backend that serves them. Clones share the records.
 #[derive(Clone)]
@@ -51,6 +87,8 @@ pub struct Memory(Arc<Shared>);
 
 struct Shared {
     logs: Mutex<HashMap<ModuleScope, Log>>,
+    catalogs: Mutex<HashMap<ModuleScope, Catalog>>,
+    trails: Mutex<HashMap<ModuleScope, Trail>>,
     clock: Box<dyn Fn() -> Timestamp + Send + Sync>,
 }
 
@@ -62,7 +100,12 @@ impl Memory {
 
     /// No records yet, and a clock of the caller's own, which may go backwards: `recorded_at` never does.
     pub fn with_clock(clock: impl Fn() -> Timestamp + Send + Sync + 'static) -> Self {
-        Self(Arc::new(Shared { logs: Mutex::default(), clock: Box::new(clock) }))
+        Self(Arc::new(Shared {
+            logs: Mutex::default(),
+            trails: Mutex::default(),
+            catalogs: Mutex::default(),
+            clock: Box::new(clock),
+        }))
     }
 
     /// The same, the log of `scope` being empty and having this identity: for who keeps the records elsewhere and
@@ -71,6 +114,18 @@ impl Memory {
     pub fn with_log(self, scope: ModuleScope, id: LogId) -> Self {
         self.0.lock().insert(scope, Log::new(id));
         self
+    }
+
+    /// Lets `edit` change, remove, move or add audit records of a tenant past the repository, as somebody does who writes
+    /// to a database by hand: for tests of those who must find it out. The records come in recorded order; what the hash
+    /// chains keep beside them (by sequence) stays as it is.
+    pub fn edit_audit(
+        &self,
+        scope: &ModuleScope,
+        tenant: &TenantId,
+        edit: impl FnOnce(&mut Vec<AuditEvent>),
+    ) {
+        self.0.trails().entry(scope.clone()).or_default().edit(tenant, edit);
     }
 }
 
@@ -92,6 +147,16 @@ impl Shared {
     fn lock(&self) -> MutexGuard<'_, HashMap<ModuleScope, Log>> {
         self.logs.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    /// The audit trails, behind a lock that is used on in the same way.
+    fn trails(&self) -> MutexGuard<'_, HashMap<ModuleScope, Trail>> {
+        self.trails.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The playbooks, likewise.
+    fn catalogs(&self) -> MutexGuard<'_, HashMap<ModuleScope, Catalog>> {
+        self.catalogs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 #[async_trait]
@@ -100,29 +165,21 @@ impl Backend for Memory {
         KIND
     }
 
-    fn keys(&self) -> &'static [changeover_core::SettingKey] {
-        &[]
+    fn keys(&self) -> &'static [SettingKey] {
+        KEYS
     }
 
     async fn open(&self, settings: &BackendSettings) -> Result<Arc<dyn OpenBackend>> {
         settings.check(self.keys())?;
-        Ok(Arc::new(OpenMemory { shared: Arc::clone(&self.0), closed: Closing::default() }))
+        let hash_chain = settings.bool(self.keys(), HASH_CHAIN)?;
+        Ok(Arc::new(OpenMemory { shared: Arc::clone(&self.0), hash_chain, closed: Closing::default() }))
     }
 }
 
 struct OpenMemory {
     shared: Arc<Shared>,
+    hash_chain: bool,
     closed: Closing,
-}
-
-impl OpenMemory {
-    fn serves_events_only<T>(family: Family) -> Result<T> {
-        let message = format!(
-            "{} are not offered here: this version of the backend serves events only",
-            family.as_str()
-        );
-        Err(Error::new(ErrorKind::Unsupported, message).with("backend", KIND))
-    }
 }
 
 #[async_trait]
@@ -132,15 +189,15 @@ impl OpenBackend for OpenMemory {
     }
 
     async fn events(&self, scope: &ModuleScope, tenant: &TenantId) -> Result<Arc<dyn EventStore>> {
-        Ok(Arc::new(MemoryEvents::new(&self.shared, &self.closed, scope.clone(), tenant.clone())))
+        Ok(Arc::new(MemoryEvents::new(self, scope.clone(), tenant.clone())))
     }
 
-    async fn audit(&self, _scope: &ModuleScope, _tenant: &TenantId) -> Result<Arc<dyn AuditRepository>> {
-        Self::serves_events_only(Family::Audit)
+    async fn audit(&self, scope: &ModuleScope, tenant: &TenantId) -> Result<Arc<dyn AuditRepository>> {
+        Ok(Arc::new(MemoryAudit::new(self, scope.clone(), tenant.clone())))
     }
 
-    async fn playbooks(&self, _scope: &ModuleScope, _tenant: &TenantId) -> Result<Arc<dyn PlaybookCatalog>> {
-        Self::serves_events_only(Family::Playbooks)
+    async fn playbooks(&self, scope: &ModuleScope, tenant: &TenantId) -> Result<Arc<dyn PlaybookCatalog>> {
+        Ok(Arc::new(MemoryPlaybooks::new(self, scope.clone(), tenant.clone())))
     }
 
     fn migrations(&self, _scope: &ModuleScope, _family: Family) -> Result<Arc<dyn Migrations>> {

@@ -70,11 +70,8 @@ async fn a_subscription_goes_from_catch_up_to_live() {
 
 // E123: what is not offered refuses.
 #[tokio::test]
-async fn audit_playbooks_and_migrations_are_unsupported() {
+async fn migrations_are_unsupported() {
     let (backend, _) = opened(&Memory::new()).await;
-    let tenant = TenantId::new("acme").unwrap();
     let unsupported = Some(ErrorKind::Unsupported);
-    assert_eq!(backend.audit(&scope(), &tenant).await.err().map(|e| e.kind()), unsupported);
-    assert_eq!(backend.playbooks(&scope(), &tenant).await.err().map(|e| e.kind()), unsupported);
     assert_eq!(backend.migrations(&scope(), Family::Events).err().map(|e| e.kind()), unsupported);
 }

@@ -18,12 +18,15 @@
 //! All writes and reads go through functions of the schema (see `migrations/`), one round trip each; the tenant is an
 //! argument of every one, and row security holds it there.
 
+mod audit;
 mod classify;
 mod client;
 mod codec;
 mod connect;
 mod events;
+mod lane;
 mod migrate;
+mod playbooks;
 mod pool;
 mod settings;
 mod shipped;
@@ -38,13 +41,16 @@ use std::sync::{Arc, Weak};
 use async_trait::async_trait;
 use changeover_core::backend::{Check, Family, Migrations};
 use changeover_core::{
-    AuditRepository, Backend, BackendSettings, Error, ErrorKind, EventStore, ModuleScope, OpenBackend,
-    PlaybookCatalog, Result, SettingKey, TenantId,
+    AuditRepository, Backend, BackendSettings, EventStore, ModuleScope, OpenBackend, PlaybookCatalog, Result,
+    SettingKey, TenantId,
 };
 use tokio::sync::Mutex;
 
-use events::{Lane, Log, PostgresEvents, Wakes, owner_by};
+use audit::{PostgresAudit, Trails};
+use events::{Log, PostgresEvents, Wakes, owner_by};
+use lane::Lane;
 use migrate::PostgresMigrations;
+use playbooks::PostgresPlaybooks;
 use pool::Pools;
 use settings::{KEYS, Settings};
 pub use shipped::{init_scripts, migrations_key};
@@ -78,11 +84,12 @@ pub struct OpenPostgres {
     wakes: Arc<Wakes>,
     /// What the handles of one module and tenant share, for as long as there is one.
     shared: Mutex<HashMap<(ModuleScope, TenantId), Shared>>,
+    trails: Arc<Trails>,
     /// Modules that were migrated at start.
     migrated: Mutex<HashSet<(ModuleScope, Family)>>,
 }
 
-type Shared = (Weak<Log>, Weak<Lane>);
+type Shared = (Weak<Log>, Weak<Lane<Log>>);
 
 impl std::fmt::Debug for OpenPostgres {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -98,16 +105,19 @@ impl OpenPostgres {
         // A server that cannot be reached is told of now and not at the first use.
         drop(pools.get().await?);
         let wakes = Wakes::new(Arc::clone(&pools), connector);
-        Ok(Self { settings, pools, wakes, shared: Mutex::default(), migrated: Mutex::default() })
+        let trails = Arc::new(Trails::new(&pools, settings.hash_chain));
+        Ok(Self { settings, pools, wakes, shared: Mutex::default(), trails, migrated: Mutex::default() })
     }
 
-    /// Begins a transaction for a module and tenant: the user's own tables and the module's events, together.
+    /// Begins a transaction for a module and tenant: the user's own tables, the module's events and audit events, together.
     pub async fn begin(&self, scope: &ModuleScope, tenant: &TenantId) -> Result<Transaction> {
         let (log, _) = self.shared(scope, tenant).await;
-        Transaction::begin(&self.pools, log).await.map_err(|error| error.during("transaction.begin"))
+        Transaction::begin(&self.pools, log, Arc::clone(&self.trails))
+            .await
+            .map_err(|error| error.during("transaction.begin"))
     }
 
-    async fn shared(&self, scope: &ModuleScope, tenant: &TenantId) -> (Arc<Log>, Arc<Lane>) {
+    async fn shared(&self, scope: &ModuleScope, tenant: &TenantId) -> (Arc<Log>, Arc<Lane<Log>>) {
         let mut shared = self.shared.lock().await;
         let key = (scope.clone(), tenant.clone());
         if let Some((log, lane)) =
@@ -116,41 +126,32 @@ impl OpenPostgres {
             return (log, lane);
         }
         shared.retain(|_, (log, _)| log.strong_count() > 0);
-        let log = Arc::new(Log::new(scope, tenant, Arc::clone(&self.pools), Arc::clone(&self.wakes)));
+        let (pools, wakes) = (Arc::clone(&self.pools), Arc::clone(&self.wakes));
+        let log = Arc::new(Log::new(scope, tenant, pools, wakes, self.settings.hash_chain));
         let lane = Arc::new(Lane::new(Arc::clone(&log)));
         shared.insert(key, (Arc::downgrade(&log), Arc::downgrade(&lane)));
         (log, lane)
     }
 
-    fn migrations_of(&self, scope: &ModuleScope, family: Family) -> Result<PostgresMigrations> {
-        if family != Family::Events {
-            return Err(not_kept(family.as_str()));
-        }
-        Ok(PostgresMigrations {
+    fn migrations_of(&self, scope: &ModuleScope, family: Family) -> PostgresMigrations {
+        PostgresMigrations {
             settings: Arc::clone(&self.settings),
             scope: scope.clone(),
             family,
             known: shipped::SHIPPED,
-        })
+        }
     }
 
     async fn migrate_once(&self, scope: &ModuleScope, family: Family) -> Result<()> {
         let mut migrated = self.migrated.lock().await;
         if self.settings.migrate_on_start && !migrated.contains(&(scope.clone(), family)) {
-            for applied in self.migrations_of(scope, family)?.up().await? {
+            for applied in self.migrations_of(scope, family).up().await? {
                 tracing::info!(module = %scope.module, id = applied.id, "migration applied");
             }
             migrated.insert((scope.clone(), family));
         }
         Ok(())
     }
-}
-
-fn not_kept(what: &str) -> Error {
-    Error::new(
-        ErrorKind::Unsupported,
-        format!("{what} is not kept in PostgreSQL by this version; use another backend"),
-    )
 }
 
 #[async_trait]
@@ -166,16 +167,21 @@ impl OpenBackend for OpenPostgres {
         Ok(Arc::new(PostgresEvents::new(log, lane)))
     }
 
-    async fn audit(&self, _: &ModuleScope, _: &TenantId) -> Result<Arc<dyn AuditRepository>> {
-        Err(not_kept("audit"))
+    async fn audit(&self, scope: &ModuleScope, tenant: &TenantId) -> Result<Arc<dyn AuditRepository>> {
+        self.migrate_once(scope, Family::Audit).await?;
+        let (trail, lane) = self.trails.get(scope, tenant);
+        let lane = self.settings.shared_commits.then_some(lane);
+        Ok(Arc::new(PostgresAudit::new(trail, lane)))
     }
 
-    async fn playbooks(&self, _: &ModuleScope, _: &TenantId) -> Result<Arc<dyn PlaybookCatalog>> {
-        Err(not_kept("playbooks"))
+    async fn playbooks(&self, scope: &ModuleScope, tenant: &TenantId) -> Result<Arc<dyn PlaybookCatalog>> {
+        self.migrate_once(scope, Family::Playbooks).await?;
+        let (pools, chained) = (Arc::clone(&self.pools), self.settings.hash_chain);
+        Ok(Arc::new(PostgresPlaybooks::new(scope, tenant, pools, chained)))
     }
 
     fn migrations(&self, scope: &ModuleScope, family: Family) -> Result<Arc<dyn Migrations>> {
-        Ok(Arc::new(self.migrations_of(scope, family)?))
+        Ok(Arc::new(self.migrations_of(scope, family)))
     }
 
     async fn owner(&self, scope: &ModuleScope) -> Result<Option<String>> {
@@ -199,7 +205,9 @@ impl OpenBackend for OpenPostgres {
             let sql = "SELECT current_setting('server_version'), session_user::text, current_user::text, \
                          (SELECT r.rolsuper OR r.rolbypassrls FROM pg_catalog.pg_roles AS r WHERE r.rolname = current_user), \
                          coalesce((SELECT s.ssl FROM pg_catalog.pg_stat_ssl AS s WHERE s.pid = pg_catalog.pg_backend_pid()), false), \
-                         to_regclass('changeover._migrations') IS NOT NULL";
+                         to_regclass('changeover._migrations') IS NOT NULL, \
+                         (SELECT a.default_version FROM pg_catalog.pg_available_extensions AS a WHERE a.name = 'vector'), \
+                         (SELECT e.extversion FROM pg_catalog.pg_extension AS e WHERE e.extname = 'vector')";
             conn.read(&sql.into(), &[]).await
         };
         let rows = match facts.await {
@@ -240,6 +248,15 @@ impl OpenBackend for OpenPostgres {
                 there,
                 if there { "migrations are recorded" } else { "none yet; run migrate up" }.to_owned(),
             );
+            // Only playbooks need it, and their migrations refuse to run without.
+            let detail = match (row.get::<_, Option<String>>(7), row.get::<_, Option<String>>(6)) {
+                (Some(installed), _) => format!("{installed}; playbooks need 0.8 or later"),
+                (None, Some(offered)) => {
+                    format!("{offered} is offered, not installed; the migrations of playbooks install it")
+                }
+                (None, None) => "not offered by the server; playbooks cannot be kept here".to_owned(),
+            };
+            add("pgvector", true, detail);
         }
         checks
     }

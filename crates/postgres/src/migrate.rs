@@ -13,7 +13,9 @@ use crate::classify;
 use crate::codec::Micros;
 use crate::connect::Connector;
 use crate::settings::Settings;
-use crate::shipped::{BASE, NO_TRANSACTION, REMOVES_RECORDS, Shipped, replace_words, statements};
+use crate::shipped::{
+    BASE, NO_TRANSACTION, REMOVES_RECORDS, Shipped, plain_schema, replace_words, statements,
+};
 use crate::statements::schema;
 
 /// The migrations of one family of one module in one database.
@@ -39,7 +41,8 @@ impl PostgresMigrations {
 
     fn render(&self, it: &Shipped, sql: &str) -> String {
         let roles = &self.settings.roles;
-        let schema_of_module = schema(&self.scope, "event_store");
+        let plain = plain_schema(self.family);
+        let schema_of_module = schema(&self.scope, plain);
         let module = format!("'{}'", self.scope.module);
         let mut words = vec![
             ("changeover_owner", roles.owner.as_str()),
@@ -47,10 +50,10 @@ impl PostgresMigrations {
             ("changeover_copier", &roles.copier),
         ];
         if it.family != BASE {
-            words.push(("event_store", &schema_of_module));
+            words.push((plain, &schema_of_module));
         }
         let text = replace_words(sql, &words);
-        if it.family == BASE { text } else { text.replace("'events'", &module) }
+        if it.family == BASE { text } else { text.replace(&format!("'{}'", it.family), &module) }
     }
 
     /// A connection of the login that may change the schema.
@@ -242,13 +245,13 @@ impl Migrations for PostgresMigrations {
 }
 
 impl PostgresMigrations {
-    /// `Invalid` if the module's tables hold anything.
+    /// `Invalid` if the module's tables of this family hold anything.
     async fn refuse_loss(&self, client: &Client) -> Result<()> {
         let row = client
             .query_opt(
                 "SELECT t FROM changeover.module AS m CROSS JOIN LATERAL unnest(m.tables) AS t \
-                  WHERE m.module = $1 AND pg_catalog.pg_relation_size(to_regclass(t)) > 0 LIMIT 1",
-                &[&self.scope.module.as_str()],
+                  WHERE m.module = $1 AND starts_with(t, $2) AND pg_catalog.pg_relation_size(to_regclass(t)) > 0 LIMIT 1",
+                &[&self.scope.module.as_str(), &format!("{}.", schema(&self.scope, plain_schema(self.family)))],
             )
             .await
             .map_err(|error| classify::read_error(&error))?;

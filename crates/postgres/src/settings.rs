@@ -50,6 +50,7 @@ pub(crate) const KEYS: &[SettingKey] = &[
         "true",
         "appends of one module and tenant that wait for each other are committed together",
     ),
+    key("hash_chain", ValueKind::Bool, "true", "audit records of one correlation id are chained by hash"),
     key("roles.owner", ValueKind::Text, "changeover_owner", "role that owns schemas and functions"),
     key("roles.app", ValueKind::Text, "changeover_app", "role the service acts as"),
     key("roles.copier", ValueKind::Text, "changeover_copier", "role that copies records in during a cutover"),
@@ -117,6 +118,7 @@ pub(crate) struct Settings {
     pub shared_commits: bool,
     /// Connection settings of the user's own, by name.
     pub session: Vec<(String, String)>,
+    pub hash_chain: bool,
     pub roles: Roles,
     pub migrate_on_start: bool,
 }
@@ -189,6 +191,7 @@ impl Settings {
                 .below("session")
                 .map(|(name, value)| (name.to_owned(), value.to_owned()))
                 .collect(),
+            hash_chain: given.bool(KEYS, "hash_chain")?,
             roles: Roles { owner: role("roles.owner"), app: role("roles.app"), copier: role("roles.copier") },
             migrate_on_start: given.bool(KEYS, "migrate_on_start")?,
         })

@@ -42,6 +42,13 @@ pub(crate) const SHIPPED: &[Shipped] = &[
     shipped!("events", "0002_append"),
     shipped!("events", "0003_reads"),
     shipped!("events", "0004_append_without_judging"),
+    shipped!("audit", "0001_audit_events"),
+    shipped!("audit", "0002_record"),
+    shipped!("audit", "0003_reads"),
+    shipped!("audit", "0004_retention"),
+    shipped!("playbooks", "0001_catalog"),
+    shipped!("playbooks", "0002_writes"),
+    shipped!("playbooks", "0003_reads"),
 ];
 
 impl Shipped {
@@ -57,6 +64,15 @@ impl Shipped {
     /// The module it is recorded under.
     pub(crate) fn module<'a>(&self, scope: &'a ModuleScope) -> &'a str {
         if self.family == BASE { BASE } else { scope.module.as_str() }
+    }
+}
+
+/// The schema that a family has in the shipped files; a module with a namespace has it behind a prefix.
+pub(crate) fn plain_schema(family: Family) -> &'static str {
+    match family {
+        Family::Events => "event_store",
+        Family::Audit => "audit_store",
+        Family::Playbooks => "playbook_store",
     }
 }
 
@@ -143,7 +159,7 @@ mod tests {
     // DEF-40: numbers without gaps or reuse, a description each.
     #[test]
     fn shipped_migrations_are_numbered_without_gaps() {
-        for family in [BASE, "events"] {
+        for family in [BASE, "events", "audit", "playbooks"] {
             let of: Vec<_> = SHIPPED.iter().filter(|it| it.family == family).collect();
             for (it, number) in of.iter().zip(1..) {
                 assert!(it.id.starts_with(&format!("{family}/{number:04}_")), "{}", it.id);

@@ -1,9 +1,11 @@
-//! The user's own tables and a module's events in one transaction.
+//! The user's own tables, a module's events and audit events in one transaction.
 
 use std::sync::Arc;
 
 use changeover_core::events::{Append, Appended};
-use changeover_core::{Applied, Checkpoint, ConsumerName, Detail, Error, ErrorKind, Result, Uuid};
+use changeover_core::{
+    Applied, Checkpoint, ConsumerName, Detail, Error, ErrorKind, ModuleScope, Result, Uuid,
+};
 use diesel::pg::Pg;
 use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
 use diesel::sql_types::{Array, BigInt, Integer, Jsonb, Nullable, Text, Timestamptz, Uuid as SqlUuid};
@@ -12,31 +14,42 @@ use diesel_async::{
     AnsiTransactionManager, AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection, TransactionManager,
 };
 
+use crate::audit::{Trail, Trails};
 use crate::classify::diesel_error;
-use crate::events::{Arrays, Log, Outcome, answers, check};
+use crate::events::{Arrays, Log, Outcome, answers, check, owner_by};
 use crate::pool::{Pooled, Pools};
 
 /// A transaction on one connection of the pool, with tenant, UTC and time limits set. Dropped without
 /// [`Transaction::commit`] it leaves nothing behind; its connection is given up then.
 ///
-/// Appends take the module's position lock, which is held to the end of the transaction and makes other writers of the
-/// module wait. So append last, just before the commit.
+/// Appends and audit events take the module's position lock, which is held to the end of the transaction and makes other
+/// writers of the module wait. So they come last, just before the commit: first all appends, then all audit events, so
+/// that no two transactions wait for each other.
 pub struct Transaction {
     conn: Pooled<AsyncPgConnection>,
+    pools: Arc<Pools>,
     log: Arc<Log>,
+    trails: Arc<Trails>,
     appended: bool,
+    recorded: bool,
 }
 
 impl Transaction {
-    pub(crate) async fn begin(pools: &Pools, log: Arc<Log>) -> Result<Self> {
+    pub(crate) async fn begin(pools: &Arc<Pools>, log: Arc<Log>, trails: Arc<Trails>) -> Result<Self> {
         // Before a connection is held: transactions that all wait for one more would wait for each other.
-        log.id().await?;
+        if let Err(error) = log.id().await {
+            // A module may keep an audit trail alone.
+            let without_events = error.kind() == ErrorKind::SchemaMismatch;
+            if !without_events || trails.get(&log.scope, &log.tenant).0.check().await.is_err() {
+                return Err(error);
+            }
+        }
         let mut conn = pools.get_diesel().await?;
         <AnsiTransactionManager as TransactionManager<AsyncPgConnection>>::begin_transaction(&mut *conn)
             .await
             .map_err(|error| diesel_error(&error))?;
         SetTenant(log.tenant.as_str()).execute(&mut *conn).await.map_err(|error| diesel_error(&error))?;
-        Ok(Self { conn, log, appended: false })
+        Ok(Self { conn, pools: Arc::clone(pools), log, trails, appended: false, recorded: false })
     }
 
     /// The connection, for diesel-async. Row security on your own tables may use
@@ -61,7 +74,7 @@ impl Transaction {
         let rows: QueryResult<Vec<AppendRow>> = query.load(&mut *self.conn).await;
         let rows = match rows {
             Ok(rows) => rows,
-            Err(error) => return Err(self.refused(&error).await),
+            Err(error) => return Err(self.refused(&self.log.scope, &error).await),
         };
         let outcomes: Vec<_> = rows.into_iter().map(Outcome::from).collect();
         let answer = answers(&requests, &outcomes, log)
@@ -71,17 +84,30 @@ impl Transaction {
         Ok(answer)
     }
 
+    /// The audit trail of a module of this database, for this transaction's tenant.
+    pub(crate) fn trail(&self, scope: &ModuleScope) -> Arc<Trail> {
+        self.trails.get(scope, &self.log.tenant).0
+    }
+
+    /// Audit events were recorded.
+    pub(crate) fn has_recorded(&mut self) {
+        self.recorded = true;
+    }
+
     /// Diesel does not say that the module has moved, so the owner is asked for, outside of the failed transaction.
-    async fn refused(&mut self, error: &diesel::result::Error) -> Error {
+    pub(crate) async fn refused(&self, scope: &ModuleScope, error: &diesel::result::Error) -> Error {
         let made = diesel_error(error);
         if made.kind() != ErrorKind::Unexpected {
             return made;
         }
-        let owner = self.log.owner().await.ok().flatten();
+        let owner = match self.pools.get().await {
+            Ok(mut conn) => owner_by(&mut conn, scope).await.ok().flatten(),
+            Err(_) => None,
+        };
         match owner {
             Some(owner) if owner != "postgres" => Error::new(
                 ErrorKind::Moved,
-                format!("module {} is not owned by this backend but by: {owner}", self.log.scope.module),
+                format!("module {} is not owned by this backend but by: {owner}", scope.module),
             )
             .with_detail(Detail::Moved { owner }),
             _ => made,
@@ -113,7 +139,7 @@ impl Transaction {
     /// Commits. An error says whether it may have happened. A statement that failed before makes it fail, also if the
     /// caller threw its error away.
     pub async fn commit(mut self) -> Result<()> {
-        if !self.appended {
+        if !self.appended && !self.recorded {
             // COMMIT of a failed transaction takes everything back and calls that a success; any other statement fails.
             self.conn.batch_execute("SELECT 1").await.map_err(|error| {
                 let message = "an earlier statement of the transaction failed, so nothing is committed; end the \

@@ -8,7 +8,7 @@ use tokio::sync::watch;
 
 use crate::classify::Failure;
 use crate::connect::{Connections, Opener, Role, Turn};
-use crate::events::lane::Lane;
+use crate::lane::Lane;
 use crate::settings::Options;
 use crate::sql;
 

@@ -14,32 +14,44 @@
 //! # }
 //! ```
 
+mod audit;
 mod classify;
 mod connect;
 mod database;
 mod events;
+mod handle;
+mod lane;
 mod migrate;
 mod owner;
+mod place;
+mod playbooks;
 mod schema;
 mod settings;
 mod sql;
 mod transaction;
+mod values;
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use changeover_core::backend::{Check, Family, Migrations};
 use changeover_core::{
-    AuditRepository, Backend, BackendSettings, Closing, Error, ErrorKind, EventStore, ModuleScope,
-    OpenBackend, PlaybookCatalog, Result, SettingKey, TenantId,
+    AuditRepository, Backend, BackendSettings, Error, ErrorKind, EventStore, ModuleScope, OpenBackend,
+    PlaybookCatalog, Result, SettingKey, TenantId,
 };
 use diesel::SqliteConnection;
-use tokio::runtime::{Handle, RuntimeFlavor};
+use tokio::runtime::{Handle as Runtime, RuntimeFlavor};
 
+use crate::audit::SqliteAudit;
+use crate::audit::tables::AuditTables;
 use crate::database::Database;
 use crate::events::SqliteEvents;
 use crate::events::log::Tables;
+use crate::handle::Handle;
 use crate::migrate::{Schema, SqliteMigrations};
+use crate::place::other_tenant;
+use crate::playbooks::SqlitePlaybooks;
+use crate::playbooks::tables::PlaybookTables;
 use crate::settings::{KEYS, Options};
 
 pub use crate::transaction::Transaction;
@@ -80,7 +92,7 @@ impl OpenSqlite {
         let options = Options::read(settings)?;
         let name = options.name.clone();
         let place = |error: Error| error.during("backend.open").with("backend", &name);
-        let flavor = Handle::try_current().map(|handle| handle.runtime_flavor());
+        let flavor = Runtime::try_current().map(|handle| handle.runtime_flavor());
         if !matches!(flavor, Ok(RuntimeFlavor::MultiThread)) {
             let message = "SQLite needs tokio's multi-thread runtime; write #[tokio::main], or \
                            #[tokio::test(flavor = \"multi_thread\")]";
@@ -99,21 +111,27 @@ impl OpenSqlite {
     /// `Unavailable` if the turn to write does not come within `pool.connect_timeout`.
     pub async fn begin(&self, scope: &ModuleScope, tenant: &TenantId) -> Result<Transaction> {
         let events = self.open_events(scope, tenant).await?;
-        Transaction::begin(Arc::clone(&self.database), events.tables).await
+        Transaction::begin(Arc::clone(&self.database), events.0.tables).await
     }
 
     async fn open_events(&self, scope: &ModuleScope, tenant: &TenantId) -> Result<SqliteEvents> {
+        let adopted = self.prepare(scope, Family::Events, tenant).await?;
+        let tables = Tables::new(scope, tenant, &self.database.options);
+        Ok(SqliteEvents(Handle::new(&self.database, tables, adopted)))
+    }
+
+    /// Brings the schema up to date if the settings say so; returns whether the tables are those of legacy programs.
+    async fn prepare(&self, scope: &ModuleScope, family: Family, tenant: &TenantId) -> Result<bool> {
         let options = &self.database.options;
         if options.migrate_on_start {
-            self.migrations(scope, Family::Events)?.up().await?;
+            self.migrations(scope, family)?.up().await?;
         }
-        let tables = Arc::new(Tables::new(scope, tenant, options));
-        let schema = Schema::events(scope, &options.name);
+        let schema = Schema::new(scope, family, &options.name);
         let adopted = self.database.read(move |conn| schema.is_adopted(conn)).await?;
         if adopted && *tenant != options.tenant {
-            return Err(tables.other_tenant());
+            return Err(other_tenant(&options.tenant, tenant));
         }
-        Ok(SqliteEvents { database: Arc::clone(&self.database), tables, adopted, closed: Closing::default() })
+        Ok(adopted)
     }
 
     fn place(&self, error: Error, operation: &'static str) -> Error {
@@ -132,19 +150,22 @@ impl OpenBackend for OpenSqlite {
         Ok(Arc::new(events.map_err(|error| self.place(error, "backend.events"))?))
     }
 
-    async fn audit(&self, _scope: &ModuleScope, _tenant: &TenantId) -> Result<Arc<dyn AuditRepository>> {
-        Err(self.place(events_only(Family::Audit), "backend.audit"))
+    async fn audit(&self, scope: &ModuleScope, tenant: &TenantId) -> Result<Arc<dyn AuditRepository>> {
+        let adopted = self.prepare(scope, Family::Audit, tenant).await;
+        let adopted = adopted.map_err(|error| self.place(error, "backend.audit"))?;
+        let tables = AuditTables::new(scope, tenant, &self.database.options);
+        Ok(Arc::new(SqliteAudit(Handle::new(&self.database, tables, adopted))))
     }
 
-    async fn playbooks(&self, _scope: &ModuleScope, _tenant: &TenantId) -> Result<Arc<dyn PlaybookCatalog>> {
-        Err(self.place(events_only(Family::Playbooks), "backend.playbooks"))
+    async fn playbooks(&self, scope: &ModuleScope, tenant: &TenantId) -> Result<Arc<dyn PlaybookCatalog>> {
+        let adopted = self.prepare(scope, Family::Playbooks, tenant).await;
+        let adopted = adopted.map_err(|error| self.place(error, "backend.playbooks"))?;
+        let tables = PlaybookTables::new(scope, tenant, &self.database.options);
+        Ok(Arc::new(SqlitePlaybooks(Handle::new(&self.database, tables, adopted))))
     }
 
     fn migrations(&self, scope: &ModuleScope, family: Family) -> Result<Arc<dyn Migrations>> {
-        if family != Family::Events {
-            return Err(self.place(events_only(family), "backend.migrations"));
-        }
-        let schema = Schema::events(scope, &self.database.options.name);
+        let schema = Schema::new(scope, family, &self.database.options.name);
         Ok(Arc::new(SqliteMigrations { database: Arc::clone(&self.database), schema }))
     }
 
@@ -192,11 +213,4 @@ fn look_at(conn: &mut SqliteConnection) -> Result<()> {
         ErrorKind::Unsupported,
         "the file keeps its text in UTF-16, allowed is UTF-8; make a copy with `sqlite3 OLD .dump | sqlite3 NEW`",
     ))
-}
-
-fn events_only(family: Family) -> Error {
-    Error::new(
-        ErrorKind::Unsupported,
-        format!("this version of the SQLite backend serves events only, not {}", family.as_str()),
-    )
 }

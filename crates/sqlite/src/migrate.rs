@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use changeover_core::backend::{MigrationStatus, Migrations};
+use changeover_core::backend::{Family, MigrationStatus, Migrations};
 use changeover_core::{Error, ErrorKind, ModuleScope, Result, Timestamp, Uuid};
 use diesel::SqliteConnection;
 use diesel::connection::SimpleConnection;
@@ -14,13 +14,14 @@ use diesel::connection::SimpleConnection;
 use crate::classify::{Failure, classify};
 use crate::database::Database;
 use crate::schema::{
-    BASE, EVENTS, LEGACY_COLUMNS, Migration, OWN_RECORDS, needs_no_transaction, prefix_of, render,
+    BASE, Migration, OWN_RECORDS, legacy_tables, migrations, needs_no_transaction, prefix_of, render,
 };
 use crate::sql::{self, Bind};
 
 /// The schema of one family of one module: what is known, and its place in `_migrations`.
 #[derive(Clone, Debug)]
 pub(crate) struct Schema {
+    family: Family,
     prefix: String,
     /// Before the ids of a namespaced module: `scheduler.`.
     space: String,
@@ -47,10 +48,10 @@ struct Applied {
 }
 
 impl Schema {
-    pub(crate) fn events(scope: &ModuleScope, backend: &str) -> Self {
+    pub(crate) fn new(scope: &ModuleScope, family: Family, backend: &str) -> Self {
         let space = scope.namespace.as_ref().map(|namespace| format!("{namespace}.")).unwrap_or_default();
-        let known = BASE.iter().chain(EVENTS).collect();
-        Self { prefix: prefix_of(scope), space, backend: backend.to_owned(), known }
+        let known = BASE.iter().chain(migrations(family)).collect();
+        Self { family, prefix: prefix_of(scope), space, backend: backend.to_owned(), known }
     }
 
     fn known(&self) -> impl DoubleEndedIterator<Item = &'static Migration> + use<'_> {
@@ -87,7 +88,7 @@ impl Schema {
         for row in sql::rows(conn, sql, &[])? {
             let text = |index: usize| row.cell(index).as_str().unwrap_or_default().to_owned();
             let id = text(0);
-            let family = format!("{}events/", self.space);
+            let family = format!("{}{}/", self.space, self.family.as_str());
             if id.starts_with("base/") || id.starts_with(&family) {
                 applied.push(Applied {
                     id,
@@ -211,14 +212,20 @@ impl Schema {
         Ok(MigrationStatus { applied_at: Some(now), ..next })
     }
 
-    /// Whether the events lie, or will lie, in tables that legacy programs made: those were there before our first
+    /// Whether the records lie, or will lie, in tables that legacy programs made: those were there before our first
     /// record of them.
     pub(crate) fn is_adopted(&self, conn: &mut SqliteConnection) -> Result<bool, Failure> {
         let records = self.applied(conn)?;
         match records.iter().find(|record| !record.id.starts_with("base/")) {
             Some(record) => Ok(record.adopted),
-            None => Ok(has_table(conn, &render("domain_event", &self.prefix))?
-                || has_table(conn, &render("event_stream", &self.prefix))?),
+            None => {
+                for (table, _) in legacy_tables(self.family) {
+                    if has_table(conn, &render(table, &self.prefix))? {
+                        return Ok(true);
+                    }
+                }
+                Ok(false)
+            }
         }
     }
 
@@ -237,14 +244,15 @@ impl Schema {
     }
 
     fn check_legacy_tables(&self, conn: &mut SqliteConnection) -> Result<(), Failure> {
-        for (table, columns) in LEGACY_COLUMNS {
+        for (table, columns) in legacy_tables(self.family) {
             let table = render(table, &self.prefix);
             let found = sql::rows(conn, "SELECT name FROM pragma_table_info(?1)", &[Bind::Text(&table)])?;
             let has = |column: &str| found.iter().any(|row| row.cell(0).as_str() == Some(column));
             if let Some(missing) = columns.iter().find(|column| !has(column)) {
                 let message = format!(
                     "the file has a table {table} that cannot be adopted: column {missing} is missing; rename the \
-                     table if it is not an event store's"
+                     table if it is not one of {}",
+                    self.family.as_str()
                 );
                 return Err(Error::new(ErrorKind::SchemaMismatch, message).into());
             }

@@ -1,5 +1,6 @@
 //! The SQL files that make the tables, in the order they are applied, and how a namespace gets tables of its own.
 
+use changeover_core::backend::Family;
 use changeover_core::{ModuleScope, sha256_hex};
 
 /// One migration: SQL for a module without a namespace.
@@ -22,7 +23,7 @@ pub(crate) const BASE: &[Migration] = &[Migration {
 }];
 
 /// Append-only: never edit or remove one that was released.
-pub(crate) const EVENTS: &[Migration] = &[
+const EVENTS: &[Migration] = &[
     Migration {
         id: "events/0001_log",
         up: include_str!("../migrations/events/0001_log/up.sql"),
@@ -42,14 +43,66 @@ pub(crate) const EVENTS: &[Migration] = &[
 /// also by two processes at once.
 const NO_TRANSACTION: &str = "-- no-transaction";
 
-/// What a table's name may begin with in the SQL files; a namespace goes before it.
-const TABLES: &[&str] = &["event_stream", "domain_event", "changeover_log", "changeover_consumer"];
+/// As [`EVENTS`].
+const AUDIT: &[Migration] = &[Migration {
+    id: "audit/0001_audit_events",
+    up: include_str!("../migrations/audit/0001_audit_events/up.sql"),
+    down: include_str!("../migrations/audit/0001_audit_events/down.sql"),
+    makes_legacy_tables: true,
+}];
+
+/// As [`EVENTS`].
+const PLAYBOOKS: &[Migration] = &[Migration {
+    id: "playbooks/0001_playbook_catalog",
+    up: include_str!("../migrations/playbooks/0001_playbook_catalog/up.sql"),
+    down: include_str!("../migrations/playbooks/0001_playbook_catalog/down.sql"),
+    makes_legacy_tables: true,
+}];
+
+/// What a table's or an index's name may begin with in the SQL files; a namespace goes before it.
+const TABLES: &[&str] = &[
+    "event_stream",
+    "domain_event",
+    "changeover_log",
+    "changeover_consumer",
+    "audit_events",
+    "audit_chain",
+    "audit_anchor",
+    "audit_retention",
+    "idx_audit_events",
+    "playbook_catalog",
+    "idx_playbook_catalog",
+];
 
 /// Tables whose rows are ours and no loss.
-pub(crate) const OWN_RECORDS: &[&str] = &["changeover_log", "_migrations"];
+pub(crate) const OWN_RECORDS: &[&str] = &[
+    "changeover_log",
+    "_migrations",
+    "audit_chain",
+    "audit_anchor",
+    "audit_retention",
+    "playbook_catalog_stamp",
+];
 
-/// The columns that an adopted file must have.
-pub(crate) const LEGACY_COLUMNS: &[(&str, &[&str])] = &[
+/// The migrations of a family, without the base.
+pub(crate) fn migrations(family: Family) -> &'static [Migration] {
+    match family {
+        Family::Events => EVENTS,
+        Family::Audit => AUDIT,
+        Family::Playbooks => PLAYBOOKS,
+    }
+}
+
+/// The tables of a family that a file may have from legacy programs, and the columns that they must have then.
+pub(crate) fn legacy_tables(family: Family) -> &'static [(&'static str, &'static [&'static str])] {
+    match family {
+        Family::Events => LEGACY_EVENTS,
+        Family::Audit => LEGACY_AUDIT,
+        Family::Playbooks => LEGACY_PLAYBOOKS,
+    }
+}
+
+const LEGACY_EVENTS: &[(&str, &[&str])] = &[
     ("event_stream", &["stream_id", "aggregate_type", "aggregate_id", "created_at", "version"]),
     (
         "domain_event",
@@ -67,6 +120,68 @@ pub(crate) const LEGACY_COLUMNS: &[(&str, &[&str])] = &[
         ],
     ),
 ];
+
+const LEGACY_AUDIT: &[(&str, &[&str])] = &[(
+    "audit_events",
+    &[
+        "event_id",
+        "event_type",
+        "event_category",
+        "event_outcome",
+        "event_timestamp",
+        "event_date",
+        "service_name",
+        "service_version",
+        "actor_type",
+        "actor_id",
+        "actor_name",
+        "resource_type",
+        "resource_id",
+        "resource_name",
+        "event_data",
+        "correlation_id",
+        "parent_event_id",
+        "trace_id",
+        "span_id",
+        "metadata",
+    ],
+)];
+
+const LEGACY_PLAYBOOKS: &[(&str, &[&str])] = &[(
+    "playbook_catalog",
+    &[
+        "playbook_id",
+        "version",
+        "name",
+        "description",
+        "owner",
+        "maintainer",
+        "content",
+        "content_hash",
+        "labels",
+        "embedding",
+        "status",
+        "disabled_at",
+        "disabled_by",
+        "disabled_reason",
+        "is_latest_version",
+        "previous_version",
+        "deprecation_notice",
+        "version_notes",
+        "change_summary",
+        "approved_by",
+        "approved_at",
+        "expected_success_rate",
+        "expected_duration_seconds",
+        "actual_success_rate",
+        "total_executions",
+        "successful_executions",
+        "created_at",
+        "updated_at",
+        "created_by",
+        "updated_by",
+    ],
+)];
 
 impl Migration {
     pub(crate) fn description(&self) -> &'static str {
@@ -110,6 +225,14 @@ pub(crate) fn render(sql: &str, prefix: &str) -> String {
     out
 }
 
+/// Whether a table of this name is one of a store, in whatever namespace.
+pub(crate) fn is_ours(name: &str) -> bool {
+    let name = name.to_ascii_lowercase();
+    TABLES
+        .iter()
+        .any(|table| name.strip_suffix(table).is_some_and(|rest| rest.is_empty() || rest.ends_with('_')))
+}
+
 /// What a module's tables are prefixed with.
 pub(crate) fn prefix_of(scope: &ModuleScope) -> String {
     scope.namespace.as_ref().map(|namespace| format!("{namespace}_")).unwrap_or_default()
@@ -117,13 +240,14 @@ pub(crate) fn prefix_of(scope: &ModuleScope) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{BASE, EVENTS, render};
+    use super::{AUDIT, BASE, EVENTS, PLAYBOOKS, render};
 
     // S3-MIG-010, DEF-40: a released migration is neither edited nor removed.
     #[test]
     fn shipped_migrations_are_those_on_the_list() {
         let listed: Vec<_> = include_str!("../tests/released_migrations.txt").lines().collect();
-        let mut all: Vec<_> = BASE.iter().chain(EVENTS).collect();
+        let all = [BASE, EVENTS, AUDIT, PLAYBOOKS];
+        let mut all: Vec<_> = all.into_iter().flatten().collect();
         all.sort_by_key(|it| it.id);
         let shipped: Vec<_> = all.iter().map(|it| format!("{} {}", it.checksum(), it.id)).collect();
         assert_eq!(

@@ -16,7 +16,20 @@ pub(crate) const KEYS: &[SettingKey] = &[
         Some("true"),
         "whether the schema is brought up to date when a module is opened",
     ),
-    key("shared_commits", ValueKind::Bool, Some("true"), "whether concurrent appends share a transaction"),
+    key("shared_commits", ValueKind::Bool, Some("true"), "whether concurrent writes share a transaction"),
+    key(
+        "hash_chain",
+        ValueKind::Bool,
+        Some("true"),
+        "whether audit events of one correlation id are chained by hash; an adopted file has no room for it",
+    ),
+    key(
+        "epoch_times",
+        ValueKind::OneOf(&["refuse", "seconds", "milliseconds", "by_size"]),
+        Some("refuse"),
+        "what a number means that an old program stored as the time of an audit event; by_size: milliseconds from \
+         100000000000 on, seconds below",
+    ),
     key(
         "synchronous",
         ValueKind::OneOf(&["full", "normal"]),
@@ -47,6 +60,15 @@ const fn key(
     SettingKey { key, value, default, required: default.is_none(), secret: false, doc }
 }
 
+/// What a number means where an adopted file should hold a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Epoch {
+    Refuse,
+    Seconds,
+    Milliseconds,
+    BySize,
+}
+
 /// The settings, checked.
 #[derive(Clone, Debug)]
 pub(crate) struct Options {
@@ -57,6 +79,8 @@ pub(crate) struct Options {
     pub(crate) create: bool,
     pub(crate) migrate_on_start: bool,
     pub(crate) shared_commits: bool,
+    pub(crate) hash_chain: bool,
+    pub(crate) epoch_times: Epoch,
     pub(crate) synchronous: String,
     pub(crate) busy_timeout: Duration,
     pub(crate) readers: u32,
@@ -108,6 +132,13 @@ impl Options {
             create: settings.bool(KEYS, "create")?,
             migrate_on_start: settings.bool(KEYS, "migrate_on_start")?,
             shared_commits: settings.bool(KEYS, "shared_commits")?,
+            hash_chain: settings.bool(KEYS, "hash_chain")?,
+            epoch_times: match settings.text(KEYS, "epoch_times") {
+                Some("seconds") => Epoch::Seconds,
+                Some("milliseconds") => Epoch::Milliseconds,
+                Some("by_size") => Epoch::BySize,
+                _ => Epoch::Refuse,
+            },
             synchronous: settings.text(KEYS, "synchronous").unwrap_or("full").to_owned(),
             busy_timeout: settings.duration(KEYS, "busy_timeout")?,
             readers: u32::try_from(readers).map_err(|_| settings.bad("pool.readers", "is negative"))?,

@@ -3,12 +3,14 @@
 //! Diesel's own loading turns a value into the type that is asked for and replaces bad UTF-8 in silence. A file that
 //! other programs write needs the opposite: see what is there, then decide.
 
+use std::ops::ControlFlow;
+
 use diesel::connection::LoadConnection;
 use diesel::deserialize::{self, FromSqlRow};
 use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
 use diesel::result::QueryResult;
 use diesel::row::{Field, Row as DieselRow};
-use diesel::sql_types::{BigInt, Nullable, Text, Untyped};
+use diesel::sql_types::{BigInt, Binary, Double, Nullable, Text, Untyped};
 use diesel::sqlite::{Sqlite, SqliteConnection, SqliteType};
 use diesel::{Connection as _, RunQueryDsl};
 
@@ -18,8 +20,11 @@ use crate::classify::Failure;
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Bind<'a> {
     Int(i64),
+    OptionalInt(Option<i64>),
+    Real(Option<f64>),
     Text(&'a str),
     Optional(Option<&'a str>),
+    Blob(Option<&'a [u8]>),
 }
 
 /// SQL with the values of `?1`, `?2`, ... in this order. Prepared once a connection: the set of texts is fixed.
@@ -34,8 +39,11 @@ impl QueryFragment<Sqlite> for Statement<'_> {
         for bind in self.binds {
             match bind {
                 Bind::Int(value) => out.push_bind_param_value_only::<BigInt, _>(value)?,
+                Bind::OptionalInt(value) => out.push_bind_param_value_only::<Nullable<BigInt>, _>(value)?,
+                Bind::Real(value) => out.push_bind_param_value_only::<Nullable<Double>, _>(value)?,
                 Bind::Text(value) => out.push_bind_param_value_only::<Text, _>(*value)?,
                 Bind::Optional(value) => out.push_bind_param_value_only::<Nullable<Text>, _>(value)?,
+                Bind::Blob(value) => out.push_bind_param_value_only::<Nullable<Binary>, _>(value)?,
             }
         }
         Ok(())
@@ -59,9 +67,9 @@ impl RunQueryDsl<SqliteConnection> for Statement<'_> {}
 pub(crate) enum Cell {
     Null,
     Int(i64),
-    Real,
+    Real(f64),
     Text(Vec<u8>),
-    Blob,
+    Blob(Vec<u8>),
 }
 
 impl Cell {
@@ -70,9 +78,9 @@ impl Cell {
         match self {
             Self::Null => "null",
             Self::Int(_) => "integer",
-            Self::Real => "real",
+            Self::Real(_) => "real",
             Self::Text(_) => "text",
-            Self::Blob => "blob",
+            Self::Blob(_) => "blob",
         }
     }
 
@@ -88,6 +96,14 @@ impl Cell {
     pub(crate) fn as_int(&self) -> Option<i64> {
         match self {
             Self::Int(value) => Some(*value),
+            _ => None,
+        }
+    }
+
+    /// The bytes, if it is a blob.
+    pub(crate) fn as_blob(&self) -> Option<&[u8]> {
+        match self {
+            Self::Blob(bytes) => Some(bytes),
             _ => None,
         }
     }
@@ -114,8 +130,8 @@ impl FromSqlRow<Untyped, Sqlite> for Row {
             };
             cells.push(match value.value_type() {
                 Some(SqliteType::Text) => Cell::Text(value.read_blob().to_vec()),
-                Some(SqliteType::Binary) => Cell::Blob,
-                Some(SqliteType::Float | SqliteType::Double) => Cell::Real,
+                Some(SqliteType::Binary) => Cell::Blob(value.read_blob().to_vec()),
+                Some(SqliteType::Float | SqliteType::Double) => Cell::Real(value.read_double()),
                 Some(_) => Cell::Int(value.read_long()),
                 None => Cell::Null,
             });
@@ -130,6 +146,22 @@ pub(crate) fn rows(conn: &mut SqliteConnection, sql: &str, binds: &[Bind<'_>]) -
     cursor
         .map(|row| Row::build_from_row(&row?).map_err(diesel::result::Error::DeserializationError))
         .collect()
+}
+
+/// Gives the rows of a query one by one to `take`, until it breaks off.
+pub(crate) fn each(
+    conn: &mut SqliteConnection,
+    sql: &str,
+    binds: &[Bind<'_>],
+    mut take: impl FnMut(Row) -> Result<ControlFlow<()>, Failure>,
+) -> Result<(), Failure> {
+    for row in conn.load(Statement { sql, binds })? {
+        let row = Row::build_from_row(&row?).map_err(diesel::result::Error::DeserializationError)?;
+        if take(row)?.is_break() {
+            break;
+        }
+    }
+    Ok(())
 }
 
 /// The first row of a query, if there is one.

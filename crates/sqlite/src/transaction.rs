@@ -14,6 +14,8 @@ use crate::connect::Turn;
 use crate::database::Database;
 use crate::events::append::append;
 use crate::events::log::Tables;
+use crate::schema::is_ours;
+use crate::sql;
 
 /// An open write transaction of the file. Other writers of this backend wait until it ends; dropping it at any point
 /// rolls everything back.
@@ -108,6 +110,9 @@ fn finish(conn: &mut SqliteConnection, tables: &Tables, appends: &[Append]) -> R
             "a nested transaction was left open, or the transaction was ended by SQL; nothing is committed";
         return Err(refuse(Error::invalid(message).into()));
     }
+    if !appends.is_empty() {
+        refuse_shadows(conn).map_err(refuse)?;
+    }
     let answers = appends.iter().map(|request| append(conn, tables, request).map_err(refuse));
     let answers = answers.collect::<Result<Vec<_>>>()?;
     AnsiTransactionManager::commit_transaction(conn).map_err(|error| {
@@ -116,6 +121,23 @@ fn finish(conn: &mut SqliteConnection, tables: &Tables, appends: &[Append]) -> R
         error.applied(if known { Applied::No } else { Applied::Unknown })
     })?;
     Ok(answers)
+}
+
+/// A temporary table stands before the one of the same name in the file, and ends with the connection: what is appended
+/// to it would be lost.
+fn refuse_shadows(conn: &mut SqliteConnection) -> Result<(), Failure> {
+    let sql = "SELECT t.name FROM temp.sqlite_master AS t JOIN main.sqlite_master AS m ON lower(m.name) = lower(t.name)";
+    for row in sql::rows(conn, sql, &[])? {
+        let name = row.cell(0).as_str().unwrap_or_default();
+        if is_ours(name) {
+            let message = format!(
+                "a temporary table {name} stands before the table of the event store; give it another name, or drop it \
+                 before the end of the transaction"
+            );
+            return Err(Error::invalid(message).into());
+        }
+    }
+    Ok(())
 }
 
 fn stopped() -> Error {

@@ -16,7 +16,6 @@ mod sides;
 
 use std::fmt;
 
-use changeover_core::backend::Family;
 use changeover_core::events::{Append, Expected};
 use changeover_core::{Checkpoint, ConsumerName, Error, ErrorKind, Result, Uuid};
 
@@ -107,7 +106,7 @@ impl Module {
     }
 
     async fn begin(&self) -> Result<Sides> {
-        let (name, backend) = self.opened(Family::Events).await?;
+        let (name, backend) = self.opened().await?;
         let place = |error: Error| error.with("module", self.name().as_str()).with("backend", name);
         Sides::begin(&*backend, self.scope(), self.tenant()).await.map_err(place)
     }

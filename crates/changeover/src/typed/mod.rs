@@ -21,8 +21,8 @@ use serde::de::DeserializeOwned;
 
 use codec::Codec;
 
-use crate::module::Events;
 use crate::retry;
+use crate::stores::Events;
 
 /// An event type of a user's own: an enum in serde's default form. A variant's name is the event type, its content
 /// the data (`{}` for a variant without content).

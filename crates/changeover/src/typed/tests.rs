@@ -15,8 +15,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::{StreamEvent, TypedStreams};
-use crate::module::Events;
 use crate::retry::DECISIONS;
+use crate::stores::Events;
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 enum Thing {

@@ -1,13 +1,14 @@
 //! One event as one line of JSON: what import reads and export writes.
 
 use std::collections::BTreeMap;
-use std::fmt;
 
 use changeover::events::{NewEvent, RecordedEvent, SchemaVersion, StreamId, Version};
 use changeover::{Error, EventType, Json, Timestamp, Uuid};
 use serde::Serialize;
-use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
+
+use crate::lines::{Members, members};
+use crate::output::short;
 
 /// What the UUIDv5 of an event without an id is made in: itself the UUIDv5 of `urn:changeover:event-id` in the
 /// namespace of URLs. Never changes, since a second import is harmless only if ids come out the same.
@@ -29,52 +30,16 @@ pub struct EventLine {
 
 /// Reads a line, without its line break. The error tells every mistake in it, without showing values of the payload.
 pub fn parse(bytes: &[u8]) -> Result<EventLine, String> {
-    let text = std::str::from_utf8(bytes)
-        .map_err(|error| format!("not UTF-8 from byte {}", error.valid_up_to() + 1))?;
-    let fields: Fields = serde_json::from_str(text).map_err(|error| not_json(&error))?;
-    fields.event()
+    let Members { values, mut problems } = members(bytes)?;
+    let known = |name: &String| REQUIRED.iter().chain(&OPTIONAL).chain(&OWN).any(|known| *known == name);
+    problems.extend(values.keys().filter(|name| !known(name)).map(|name| format!("unknown field {name:?}")));
+    Fields { values, problems }.event()
 }
 
-/// Serde's own message may quote a value.
-fn not_json(error: &serde_json::Error) -> String {
-    let what = match error.classify() {
-        serde_json::error::Category::Eof => "the JSON ends too early",
-        serde_json::error::Category::Data => "not a JSON object",
-        _ => "not JSON",
-    };
-    format!("{what}, at character {}; allowed is one JSON object a line", error.column())
-}
-
-/// The members of the object as they were written, so that numbers stay exact and repeated names are seen.
+/// The members with the mistakes found in them so far.
 struct Fields<'a> {
     values: BTreeMap<String, &'a RawValue>,
     problems: Vec<String>,
-}
-
-impl<'de: 'a, 'a> Deserialize<'de> for Fields<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Members;
-        impl<'de> Visitor<'de> for Members {
-            type Value = Fields<'de>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Fields<'de>, A::Error> {
-                let mut fields = Fields { values: BTreeMap::new(), problems: Vec::new() };
-                while let Some((name, value)) = map.next_entry::<String, &'de RawValue>()? {
-                    if !REQUIRED.iter().chain(&OPTIONAL).chain(&OWN).any(|known| *known == name) {
-                        fields.problems.push(format!("unknown field {name:?}"));
-                    } else if fields.values.insert(name.clone(), value).is_some() {
-                        fields.problems.push(format!("field {name} stands twice"));
-                    }
-                }
-                Ok(fields)
-            }
-        }
-        deserializer.deserialize_map(Members)
-    }
 }
 
 impl Fields<'_> {
@@ -216,14 +181,6 @@ impl<'a> From<&'a RecordedEvent> for Exported<'a> {
             recorded_at: short(event.recorded_at),
         }
     }
-}
-
-/// Without digits that are zero, as times are mostly written: `2024-01-31T12:00:00Z`.
-pub fn short(at: Timestamp) -> String {
-    let text = at.to_string();
-    let digits = text.trim_end_matches('Z').trim_end_matches('0').trim_end_matches('.');
-    // Cannot cut into the seconds: six digits follow their point.
-    format!("{digits}Z")
 }
 
 #[cfg(test)]

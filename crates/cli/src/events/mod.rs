@@ -4,9 +4,7 @@ mod batch;
 mod export;
 mod import;
 mod line;
-mod progress;
 mod read;
-mod source;
 mod tail;
 
 use std::sync::Arc;
@@ -17,11 +15,12 @@ use changeover::{Checkpoint, Db, EventStore};
 use self::line::Exported;
 use crate::args::Events;
 use crate::exit::{Failure, Status};
-use crate::output::{Out, printable};
+use crate::lines;
+use crate::output::{Out, printable, short};
 
-pub use import::import;
+pub use import::Events as Import;
+pub use line::parse;
 pub use read::read;
-pub use source::of as lines_of;
 
 pub async fn run(command: Events, db: &Db, out: &mut Out) -> Result<Status, Failure> {
     let module = match &command {
@@ -31,7 +30,7 @@ pub async fn run(command: Events, db: &Db, out: &mut Out) -> Result<Status, Fail
     };
     let store: Arc<dyn EventStore> = db.events(module.module.as_str())?.store().await?;
     match command {
-        Events::Import { file, .. } => import::run(store, &file, out).await,
+        Events::Import { file, .. } => lines::run(Import::new(store), &file, parse, out).await,
         Events::Export { filter, after, .. } => {
             export::export(&*store, filter.into_filter(), after, out).await
         }
@@ -72,6 +71,6 @@ fn print(events: &[RecordedEvent], out: &mut Out) -> Result<(), Failure> {
 
 /// A line without fixed columns: the log may be followed, so later widths are not known.
 fn row(event: &RecordedEvent) -> String {
-    let at = line::short(event.occurred_at);
+    let at = short(event.occurred_at);
     printable(&format!("{at}  {}  {}  {}  {}", event.stream, event.version, event.event_type, event.data))
 }

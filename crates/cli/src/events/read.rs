@@ -3,10 +3,10 @@
 use changeover::events::{ReadStream, RecordedEvent};
 use changeover::{EventStore, Limit};
 
-use super::line::{Exported, short};
+use super::line::Exported;
 use crate::args::Read;
 use crate::exit::{Failure, Status};
-use crate::output::Out;
+use crate::output::{Out, short};
 
 pub async fn read(store: &dyn EventStore, options: Read, out: &mut Out) -> Result<Status, Failure> {
     let mut left = options.limit.unwrap_or(u64::MAX);

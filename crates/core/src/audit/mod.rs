@@ -1,6 +1,7 @@
 //! The audit trail: who did what to which resource, appended once and kept until retention removes it.
 
 mod chain;
+mod ext;
 mod factories;
 mod request;
 mod values;
@@ -9,6 +10,7 @@ mod wire;
 use async_trait::async_trait;
 
 pub use chain::{ChainHead, ChainWalk, Link, link};
+pub use ext::{AuditPages, AuditRepositoryExt};
 pub use factories::{AiAnalysis, EventContext, Notification, NotificationStatus, Workflow, WorkflowStatus};
 pub use request::{
     AuditFilter, AuditOrder, AuditPage, AuditQuery, AuditToken, Break, ChainReport, Create, Created, Keep,

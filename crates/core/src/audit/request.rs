@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::fmt;
 use std::str::FromStr;
 
+use chrono::{Days, NaiveDate};
 use sha2::{Digest as _, Sha256};
 
 use super::values::{ActorType, AuditEvent, NewAuditEvent, Outcome};
@@ -122,6 +123,24 @@ impl AuditFilter {
             }
             _ => Ok(()),
         }
+    }
+
+    /// Whether an event is wanted.
+    pub fn matches(&self, event: &NewAuditEvent) -> bool {
+        fn same<T: PartialEq>(wanted: Option<&T>, found: Option<&T>) -> bool {
+            wanted.is_none() || wanted == found
+        }
+        same(self.event_type.as_ref(), Some(&event.event_type))
+            && same(self.event_category.as_ref(), Some(&event.event_category))
+            && same(self.event_outcome.as_ref(), Some(&event.event_outcome))
+            && same(self.service_name.as_ref(), Some(&event.service_name))
+            && same(self.actor_type.as_ref(), Some(&event.actor_type))
+            && same(self.actor_id.as_ref(), event.actor_id.as_ref())
+            && same(self.resource_type.as_ref(), Some(&event.resource_type))
+            && same(self.resource_id.as_ref(), Some(&event.resource_id))
+            && same(self.correlation_id.as_ref(), event.correlation_id.as_ref())
+            && self.start.is_none_or(|start| start <= event.event_timestamp)
+            && self.end.is_none_or(|end| event.event_timestamp < end)
     }
 }
 
@@ -309,6 +328,13 @@ impl Retain {
             }
         }
         Ok(())
+    }
+}
+
+impl Keep {
+    /// The latest date that is due on the day of `now`; `None`: no date is that old.
+    pub fn due_until(&self, now: Timestamp) -> Option<NaiveDate> {
+        now.date().checked_sub_days(Days::new(self.days.into()))
     }
 }
 

@@ -5,8 +5,10 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::Embedder;
-use super::values::{Embedding, NewPlaybook, Playbook, PlaybookId, PlaybookVersion, Rate, Status};
-use crate::error::{Error, Result};
+use super::values::{
+    Embedding, NewPlaybook, Playbook, PlaybookId, PlaybookVersion, Rate, Status, check_labels, check_text,
+};
+use crate::error::{Error, ErrorKind, Result};
 use crate::text::{Limit, Text};
 
 /// Versions to be stored, all or nothing.
@@ -66,6 +68,33 @@ pub struct Change {
     pub by: Option<Text<255>>,
 }
 
+impl Change {
+    /// `Invalid` for successes above executions, counts above [`Edit::MAX_COUNT`], a reason with NUL or of more than
+    /// [`NewPlaybook::MAX_TEXT`] characters, and one given to a status that keeps none.
+    pub fn validate(&self) -> Result<()> {
+        match &self.edit {
+            Edit::Figures { total, successful, .. } if successful > total => Err(Error::invalid(format!(
+                "successful_executions is {successful}, at most total_executions ({total}) is allowed"
+            ))),
+            Edit::Figures { total, .. } if *total > Edit::MAX_COUNT => Err(Error::invalid(format!(
+                "total_executions is {total}, at most {} is allowed",
+                Edit::MAX_COUNT
+            ))),
+            Edit::Status(status @ (Status::Active | Status::Archived), Some(_)) => Err(Error::invalid(
+                format!("a reason is given, but {status} keeps none; give it when disabling or deprecating"),
+            )),
+            Edit::Status(_, Some(reason)) => check_text("the reason", reason),
+            _ => Ok(()),
+        }
+    }
+
+    /// `NotFound`: the error for a version that is not stored.
+    pub fn missing(&self) -> Error {
+        let message = format!("version {} of playbook {} is not stored", self.version, self.playbook_id);
+        Error::new(ErrorKind::NotFound, message)
+    }
+}
+
 /// One change of lifecycle or figures.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Edit {
@@ -86,6 +115,11 @@ pub enum Edit {
     Embedding(Option<Embedding>),
 }
 
+impl Edit {
+    /// The most executions that can be counted.
+    pub const MAX_COUNT: u64 = i64::MAX as u64;
+}
+
 /// Which version is wanted.
 #[derive(Clone, Debug, PartialEq)]
 pub struct GetPlaybook {
@@ -93,6 +127,22 @@ pub struct GetPlaybook {
     pub playbook_id: PlaybookId,
     /// Which of its versions.
     pub which: Lookup,
+}
+
+impl GetPlaybook {
+    /// `Invalid` for a content hash that is not 64 hex digits in lower case.
+    pub fn validate(&self) -> Result<()> {
+        match &self.which {
+            Lookup::Hash(hash) if !is_sha256(hash) => {
+                Err(Error::invalid("the content hash is not a SHA-256 of 64 hex digits in lower case"))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+fn is_sha256(hash: &str) -> bool {
+    hash.len() == 64 && hash.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
 /// Which version of a playbook.
@@ -121,6 +171,13 @@ pub struct ListPlaybooks {
     pub limit: Limit,
 }
 
+impl ListPlaybooks {
+    /// `Invalid` or `TooLarge` for labels that no version can have.
+    pub fn validate(&self) -> Result<()> {
+        check_labels(&self.labels)
+    }
+}
+
 /// A page of the versions of a playbook.
 #[derive(Clone, Debug, PartialEq)]
 pub struct VersionsOf {
@@ -130,6 +187,13 @@ pub struct VersionsOf {
     pub below: Option<PlaybookVersion>,
     /// The most versions of the page.
     pub limit: Limit,
+}
+
+impl VersionsOf {
+    /// `NotFound`: the error for a playbook without a version.
+    pub fn missing(&self) -> Error {
+        Error::new(ErrorKind::NotFound, format!("no version of playbook {} is stored", self.playbook_id))
+    }
 }
 
 /// A page of versions.
@@ -155,7 +219,8 @@ pub enum Query {
 pub struct Search {
     /// What is searched for.
     pub query: Query,
-    /// Embeds the query and rows without a vector.
+    /// Embeds the query and rows without a vector. Its model must be that of the stored vectors: the store cannot tell
+    /// vectors of different models apart.
     pub embedder: Arc<dyn Embedder>,
     /// All of these labels with these values.
     pub labels: BTreeMap<String, String>,
@@ -166,8 +231,10 @@ pub struct Search {
 }
 
 impl Search {
-    /// `Invalid` for a confidence outside of 0 to 1 (NaN too) and for text without a letter or digit.
+    /// `Invalid` for a confidence outside of 0 to 1 (NaN too), for text without a letter or digit, and, as `TooLarge`,
+    /// for labels that no version can have.
     pub fn validate(&self) -> Result<()> {
+        check_labels(&self.labels)?;
         if !(0.0..=1.0).contains(&self.min_confidence) {
             return Err(Error::invalid(format!(
                 "min_confidence is {}, 0 to 1 is allowed",

@@ -169,7 +169,8 @@ impl Embedding {
         if own == 0.0 || others == 0.0 {
             return 0.0;
         }
-        (dot / (own.sqrt() * others.sqrt())).clamp(0.0, 1.0)
+        // One root of the product: equal vectors give exactly 1.
+        (dot / (own * others).sqrt()).clamp(0.0, 1.0)
     }
 }
 
@@ -246,36 +247,14 @@ impl NewPlaybook {
             let (found, allowed) = (self.content.len() as u64, Self::MAX_CONTENT as u64);
             return Err(Error::too_large("content", found, allowed, "bytes"));
         }
-        let texts = [
-            ("description", Some(&self.description)),
-            ("content", Some(&self.content)),
-            ("version_notes", self.version_notes.as_ref()),
-            ("change_summary", self.change_summary.as_ref()),
-        ];
-        for (field, text) in texts {
-            let Some(text) = text else { continue };
-            if text.contains('\0') {
-                return Err(Error::invalid(format!("{field} holds a NUL character, which cannot be stored")));
-            }
-            let found = text.chars().count();
-            if field != "content" && found > Self::MAX_TEXT {
-                let problem =
-                    format!("{field} has {found} characters, at most {} are allowed", Self::MAX_TEXT);
-                return Err(Error::invalid(problem));
-            }
+        check_nul("content", &self.content)?;
+        check_text("description", &self.description)?;
+        for (field, text) in
+            [("version_notes", &self.version_notes), ("change_summary", &self.change_summary)]
+        {
+            text.as_ref().map_or(Ok(()), |text| check_text(field, text))?;
         }
-        if self.labels.len() > Self::MAX_LABELS {
-            let found = self.labels.len() as u64;
-            return Err(Error::too_large("the playbook", found, Self::MAX_LABELS as u64, "labels"));
-        }
-        for (key, value) in &self.labels {
-            Text::<255>::new("label key", key.as_str())?;
-            if value.contains('\0') || value.chars().count() > 255 {
-                return Err(Error::invalid(format!(
-                    "label {key:?}: a value has at most 255 characters and no NUL"
-                )));
-            }
-        }
+        check_labels(&self.labels)?;
         if self.content_hash.as_ref().is_some_and(|given| *given != self.hash()) {
             return Err(Error::invalid("content_hash is not the SHA-256 (hex, lower case) of the content"));
         }
@@ -283,10 +262,45 @@ impl NewPlaybook {
     }
 }
 
+fn check_nul(field: &str, text: &str) -> Result<()> {
+    if text.contains('\0') {
+        return Err(Error::invalid(format!("{field} holds a NUL character, which cannot be stored")));
+    }
+    Ok(())
+}
+
+/// No NUL, at most [`NewPlaybook::MAX_TEXT`] characters.
+pub(super) fn check_text(field: &str, text: &str) -> Result<()> {
+    check_nul(field, text)?;
+    let found = text.chars().count();
+    if found > NewPlaybook::MAX_TEXT {
+        let allowed = NewPlaybook::MAX_TEXT;
+        return Err(Error::invalid(format!("{field} has {found} characters, at most {allowed} are allowed")));
+    }
+    Ok(())
+}
+
+/// Labels that a version can have.
+pub(super) fn check_labels(labels: &BTreeMap<String, String>) -> Result<()> {
+    if labels.len() > NewPlaybook::MAX_LABELS {
+        let (found, allowed) = (labels.len() as u64, NewPlaybook::MAX_LABELS as u64);
+        return Err(Error::too_large("the playbook", found, allowed, "labels"));
+    }
+    for (key, value) in labels {
+        Text::<255>::new("label key", key.as_str())?;
+        if value.contains('\0') || value.chars().count() > 255 {
+            return Err(Error::invalid(format!(
+                "label {key:?}: a value has at most 255 characters and no NUL"
+            )));
+        }
+    }
+    Ok(())
+}
+
 /// A version of a playbook as stored.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Playbook {
-    /// What never changes, and the lifecycle as it stands now.
+    /// What never changes, and the lifecycle as it stands now. Its `content_hash` and `created_at` are always there.
     pub playbook: NewPlaybook,
     /// When, by whom and why it was disabled.
     pub disabled: Option<(Timestamp, Option<Text<255>>, Option<String>)>,
@@ -300,9 +314,9 @@ pub struct Playbook {
     pub successful_executions: u64,
     /// When it was made.
     pub created_at: Timestamp,
-    /// When lifecycle or figures changed last.
+    /// When lifecycle or figures changed last; at first, when the store stored it.
     pub updated_at: Timestamp,
-    /// By whom.
+    /// By whom; nobody yet at first.
     pub updated_by: Option<Text<255>>,
 }
 

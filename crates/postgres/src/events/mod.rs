@@ -1,15 +1,16 @@
 //! The event store of one module and tenant.
 
 mod append;
-mod lane;
 mod read;
 mod subscribe;
 
+use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use changeover_core::backend::Family;
 use changeover_core::events::{
     AllPage, Append, Appended, Head, HeadOf, ReadAll, ReadStream, Readiness, StreamPage, Subscribe,
 };
@@ -21,16 +22,16 @@ use tokio::sync::OnceCell;
 use tokio_postgres::Row;
 
 pub(crate) use append::{Arrays, Outcome, answers};
-pub(crate) use lane::Lane;
 pub(crate) use subscribe::Wakes;
 
 use crate::client::PgClient;
+use crate::lane::{Key, Lane, Writes};
 use crate::pool::{Pools, closed};
 use crate::shipped;
 use crate::statements::{Statements, channel};
 
 /// What `ready` waits for an answer.
-const READY_WITHIN: Duration = Duration::from_secs(5);
+pub(crate) const READY_WITHIN: Duration = Duration::from_secs(5);
 
 /// A module's log as one tenant sees it; shared by the handles of that tenant.
 pub(crate) struct Log {
@@ -40,11 +41,19 @@ pub(crate) struct Log {
     pools: Arc<Pools>,
     wakes: Arc<Wakes>,
     channel: String,
+    /// Whether audit records of this set-up are chained by hash.
+    chained: bool,
     id: OnceCell<LogId>,
 }
 
 impl Log {
-    pub(crate) fn new(scope: &ModuleScope, tenant: &TenantId, pools: Arc<Pools>, wakes: Arc<Wakes>) -> Self {
+    pub(crate) fn new(
+        scope: &ModuleScope,
+        tenant: &TenantId,
+        pools: Arc<Pools>,
+        wakes: Arc<Wakes>,
+        chained: bool,
+    ) -> Self {
         Self {
             scope: scope.clone(),
             tenant: tenant.clone(),
@@ -52,6 +61,7 @@ impl Log {
             pools,
             wakes,
             channel: channel(scope),
+            chained,
             id: OnceCell::new(),
         }
     }
@@ -67,7 +77,8 @@ impl Log {
                 // Here, since everything asks for the id first: nothing is written or read by a schema of another
                 // program.
                 let ready = conn.read(&self.statements.ready, &[&module]).await?;
-                check_schema(module, applied_ids(ready.first().ok_or_else(unreadable)?)?.as_deref())?;
+                let applied = applied_ids(ready.first().ok_or_else(unreadable)?)?;
+                check_schema(Family::Events, module, applied.as_deref())?;
                 Ok(LogId(row.try_get::<_, Uuid>(0).map_err(|_| unreadable())?))
             })
             .await
@@ -89,11 +100,6 @@ impl Log {
         Ok(answers(requests, &outcomes.map_err(|_| unreadable().applied(Applied::Unknown))?, log))
     }
 
-    /// Who owns the module now.
-    pub(crate) async fn owner(&self) -> Result<Option<String>> {
-        owner_by(&mut *self.pools.get().await?, &self.scope).await
-    }
-
     /// Adds who owns the module now.
     async fn moved(&self, conn: &mut PgClient, error: Error) -> Error {
         match owner_by(conn, &self.scope).await {
@@ -108,6 +114,36 @@ impl Log {
     }
 }
 
+impl Writes for Log {
+    type Request = Append;
+    type Answer = Appended;
+
+    fn size(request: &Append) -> (usize, usize) {
+        let events = request.streams.iter().flat_map(|part| &part.events);
+        events.fold((0, 0), |(count, bytes), event| {
+            (count + 1, bytes + event.data.as_str().len() + event.metadata.as_str().len())
+        })
+    }
+
+    /// Streams, event ids and the consumer.
+    fn keys(request: &Append, hasher: &RandomState) -> Vec<Key> {
+        let streams = request.streams.iter().map(|part| hasher.hash_one(&part.stream));
+        let events = request.streams.iter().flat_map(|part| &part.events).map(|it| hasher.hash_one(it.id));
+        let consumer = request.track.iter().map(|track| hasher.hash_one(&track.consumer));
+        streams.chain(events).chain(consumer).map(|hash| Key { hash, refers: false }).collect()
+    }
+
+    async fn store(&self, requests: &[&Append]) -> Result<Vec<Result<Appended>>> {
+        self.append_all(requests).await
+    }
+
+    fn stored(&self, answers: &[Result<Appended>]) {
+        if answers.iter().flatten().any(|answer| !answer.repeated) {
+            self.announce();
+        }
+    }
+}
+
 /// The recorded owner of a module; `None` without a record.
 pub(crate) async fn owner_by(conn: &mut PgClient, scope: &ModuleScope) -> Result<Option<String>> {
     let sql = "SELECT owner FROM changeover.module WHERE module = $1".into();
@@ -119,8 +155,8 @@ pub(crate) async fn owner_by(conn: &mut PgClient, scope: &ModuleScope) -> Result
 }
 
 /// The migrations this program needs, if they are the ones that are applied.
-fn check_schema(module: &str, applied: Option<&str>) -> Result<String> {
-    let known = shipped::ids(changeover_core::backend::Family::Events).join(" ");
+pub(crate) fn check_schema(family: Family, module: &str, applied: Option<&str>) -> Result<String> {
+    let known = shipped::ids(family).join(" ");
     if applied == Some(&*known) {
         return Ok(known);
     }
@@ -134,18 +170,18 @@ fn check_schema(module: &str, applied: Option<&str>) -> Result<String> {
 }
 
 /// The applied migrations in a row of the statement `ready`.
-fn applied_ids(row: &Row) -> Result<Option<String>> {
+pub(crate) fn applied_ids(row: &Row) -> Result<Option<String>> {
     row.try_get(2).map_err(|_| unreadable())
 }
 
-fn no_module(module: &str) -> Error {
+pub(crate) fn no_module(module: &str) -> Error {
     Error::new(
         ErrorKind::SchemaMismatch,
         format!("module {module} is not in this database; run migrate up for it"),
     )
 }
 
-fn unreadable() -> Error {
+pub(crate) fn unreadable() -> Error {
     Error::new(
         ErrorKind::SchemaMismatch,
         "the database answers in another form than this program knows; run migrate status",
@@ -156,12 +192,12 @@ fn unreadable() -> Error {
 pub(crate) struct PostgresEvents {
     log: Arc<Log>,
     /// `None`: every append commits on its own.
-    lane: Option<Arc<Lane>>,
+    lane: Option<Arc<Lane<Log>>>,
     closed: AtomicBool,
 }
 
 impl PostgresEvents {
-    pub(crate) fn new(log: Arc<Log>, lane: Option<Arc<Lane>>) -> Self {
+    pub(crate) fn new(log: Arc<Log>, lane: Option<Arc<Lane<Log>>>) -> Self {
         Self { log, lane, closed: AtomicBool::new(false) }
     }
 
@@ -173,7 +209,7 @@ impl PostgresEvents {
         self.check_open().map_err(|error| error.applied(Applied::No))?;
         check(&request, &self.log).await.map_err(|error| error.applied(Applied::No))?;
         if let Some(lane) = &self.lane {
-            return lane.append(request).await;
+            return lane.write(request).await;
         }
         // In a task of its own, so that a caller who goes away leaves nothing half done.
         let log = Arc::clone(&self.log);
@@ -202,7 +238,7 @@ pub(crate) async fn check(request: &Append, log: &Log) -> Result<()> {
 #[async_trait]
 impl EventStore for PostgresEvents {
     fn capabilities(&self) -> Capabilities {
-        capabilities()
+        capabilities(self.log.chained)
     }
 
     async fn append(&self, request: Append) -> Result<Appended> {
@@ -253,7 +289,7 @@ impl EventStore for PostgresEvents {
 }
 
 /// What PostgreSQL offers.
-pub(crate) fn capabilities() -> Capabilities {
+pub(crate) fn capabilities(chained: bool) -> Capabilities {
     Capabilities {
         durable: Support::Yes,
         shared: Support::Yes,
@@ -265,8 +301,8 @@ pub(crate) fn capabilities() -> Capabilities {
         tenants: Support::Yes,
         push: Support::Yes,
         recorded_time: Support::Yes,
-        hash_chain: Support::No("audit records are not kept by this version"),
-        retention: Support::No("audit records are not kept by this version"),
+        hash_chain: if chained { Support::Yes } else { Support::No("hash_chain is false in the settings") },
+        retention: Support::Yes,
     }
 }
 
@@ -280,7 +316,7 @@ impl Log {
         let (version, owner, applied) = (column(0)?, column(1)?, applied_ids(row)?);
         let waiting = row.try_get::<_, i64>(3).map_err(|_| unreadable())?;
 
-        let known = check_schema(module, applied.as_deref())?;
+        let known = check_schema(Family::Events, module, applied.as_deref())?;
         match owner {
             Some(owner) if owner != "postgres" => {
                 return Err(Error::new(

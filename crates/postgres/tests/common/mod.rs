@@ -3,6 +3,8 @@
 #![allow(dead_code, reason = "each test file uses a part of it")]
 #![allow(clippy::unwrap_used, reason = "a test says what it expects by failing")]
 
+pub mod audit;
+
 use std::sync::Arc;
 
 use changeover_core::backend::Family;

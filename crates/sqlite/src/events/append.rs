@@ -8,9 +8,10 @@ use changeover_core::{Checkpoint, Detail, Error, ErrorKind, Result, Timestamp, U
 use diesel::SqliteConnection;
 
 use super::decode::{self, FoundStream};
-use super::log::{Log, Tables, spellings};
+use super::log::{Log, Tables};
 use crate::classify::Failure;
 use crate::sql::{self, Bind};
+use crate::values::spellings;
 
 /// Judges and writes. In a write transaction, so that nothing changes between the two.
 pub(crate) fn append(

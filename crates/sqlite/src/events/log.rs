@@ -4,19 +4,20 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
+use changeover_core::backend::Family;
 use changeover_core::events::StreamId;
-use changeover_core::{
-    Checkpoint, ConsumerName, Error, ErrorKind, LogId, ModuleScope, Result, TenantId, Uuid,
-};
+use changeover_core::{Checkpoint, ConsumerName, Error, LogId, ModuleScope, Result, TenantId, Uuid};
 use diesel::SqliteConnection;
 
 use super::decode::{self, FoundStream};
 use super::statements::Statements;
 use crate::classify::Failure;
 use crate::migrate::Schema;
+use crate::place::other_tenant;
 use crate::schema::{prefix_of, render};
 use crate::settings::Options;
 use crate::sql::{self, Bind, Cell};
+use crate::values::spellings;
 
 /// The tables of one module, asked for one tenant.
 #[derive(Debug)]
@@ -59,7 +60,7 @@ impl Tables {
         Self {
             tenant: tenant.clone(),
             adopted_tenant: options.tenant.clone(),
-            schema: Schema::events(scope, &options.name),
+            schema: Schema::new(scope, Family::Events, &options.name),
             native: Statements::native(&prefix),
             adopted: Statements::adopted(&prefix),
             own: OwnStatements {
@@ -102,7 +103,7 @@ impl Tables {
         let log = Log { tables: self, sql: if adopted { &self.adopted } else { &self.native }, id, adopted };
         if adopted {
             if self.tenant != self.adopted_tenant {
-                return Err(self.other_tenant().into());
+                return Err(other_tenant(&self.adopted_tenant, &self.tenant).into());
             }
             let event = row.cell(3).as_str().map(str::to_owned);
             let recorded = HighWater { log: id, position: row.cell(2).as_int().unwrap_or(0), event };
@@ -112,18 +113,6 @@ impl Tables {
             }
         }
         Ok(log)
-    }
-
-    pub(crate) fn other_tenant(&self) -> Error {
-        Error::new(
-            ErrorKind::Unsupported,
-            format!(
-                "an adopted file has no tenant column: this one serves tenant {:?} only, asked for was {:?}; set \
-                 `tenant`, or keep more tenants in a native file",
-                self.adopted_tenant.as_str(),
-                self.tenant.as_str()
-            ),
-        )
     }
 }
 
@@ -230,11 +219,4 @@ impl Log<'_> {
         let key = mark.event.clone().unwrap_or_else(|| format!("rowid {}", mark.position));
         Err(Error::corrupt("domain_event", key, "rowid", &problem).into())
     }
-}
-
-/// The two texts under which a legacy program may have stored an id.
-pub(super) fn spellings(id: Uuid) -> [String; 2] {
-    let lower = id.hyphenated().to_string();
-    let upper = lower.to_ascii_uppercase();
-    [lower, upper]
 }

@@ -38,7 +38,7 @@ async fn place(added: &[&'static Migration]) -> Place {
     let settings = BackendSettings::new("legacy").with("path", path.to_string_lossy());
     let open = OpenSqlite::open(&settings).await.unwrap();
     let scope = ModuleScope { module: ModuleName::new("events").unwrap(), namespace: None };
-    let mut schema = Schema::events(&scope, "legacy");
+    let mut schema = Schema::new(&scope, Family::Events, "legacy");
     schema.known = schema.known().chain(added.iter().copied()).collect();
     let runner = SqliteMigrations { database: Arc::clone(&open.database), schema };
     Place { _folder: folder, open, runner }

@@ -5,9 +5,15 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use changeover_core::audit::{
+    ActorType, AuditEvent, AuditQuery, AuditRepository, Create, NewAuditEvent, Outcome,
+};
 use changeover_core::backend::{Family, Migrations};
 use changeover_core::events::{Append, EventStore, Expected, NewEvent, ReadAll, RecordedEvent, StreamId};
-use changeover_core::{BackendSettings, Json, ModuleName, ModuleScope, OpenBackend, TenantId, Uuid};
+use changeover_core::playbooks::PlaybookCatalog;
+use changeover_core::{
+    BackendSettings, Json, Limit, ModuleName, ModuleScope, OpenBackend, TenantId, Text, Timestamp, Uuid,
+};
 use changeover_sqlite::OpenSqlite;
 use diesel::connection::SimpleConnection;
 use diesel::{Connection, SqliteConnection};
@@ -74,6 +80,68 @@ impl File {
 
 pub fn scope() -> ModuleScope {
     ModuleScope { module: ModuleName::new("events").unwrap(), namespace: None }
+}
+
+/// The scope of a built-in module.
+pub fn module(name: &str) -> ModuleScope {
+    ModuleScope { module: ModuleName::new(name).unwrap(), namespace: None }
+}
+
+pub async fn audit(open: &OpenSqlite) -> Arc<dyn AuditRepository> {
+    open.audit(&module("audit"), &tenant()).await.unwrap()
+}
+
+pub async fn playbooks(open: &OpenSqlite) -> Arc<dyn PlaybookCatalog> {
+    open.playbooks(&module("playbooks"), &tenant()).await.unwrap()
+}
+
+/// An audit event with everything that it needs.
+pub fn audit_event(at: &str) -> NewAuditEvent {
+    let text = |value: &str| Text::new("field", value).unwrap();
+    NewAuditEvent {
+        event_id: Uuid::now_v7(),
+        event_type: Text::new("event_type", "workflow.started").unwrap(),
+        event_category: Text::new("event_category", "workflow").unwrap(),
+        event_outcome: Outcome::Success,
+        event_timestamp: Timestamp::parse(at).unwrap(),
+        service_name: Text::new("service_name", "svc").unwrap(),
+        service_version: None,
+        actor_type: ActorType::Service,
+        actor_id: None,
+        actor_name: None,
+        resource_type: Text::new("resource_type", "Pod").unwrap(),
+        resource_id: text("pod-1"),
+        resource_name: None,
+        event_data: Json::parse(r#"{"a":{"b":[1,2.50,null]}}"#).unwrap(),
+        correlation_id: None,
+        parent_event_id: None,
+        trace_id: None,
+        span_id: None,
+        metadata: Json::empty(),
+    }
+}
+
+pub fn correlated(at: &str, correlation: &str) -> NewAuditEvent {
+    let correlation_id = Text::new("correlation_id", correlation).ok();
+    NewAuditEvent { correlation_id, ..audit_event(at) }
+}
+
+pub fn create(events: &[NewAuditEvent]) -> Create {
+    Create { events: events.to_vec() }
+}
+
+/// All events of a query, in pages of `limit`.
+pub async fn pages(audit: &dyn AuditRepository, query: &AuditQuery, limit: i64) -> Vec<AuditEvent> {
+    let mut query = AuditQuery { limit: Limit::new(limit).unwrap(), ..query.clone() };
+    let mut all = Vec::new();
+    loop {
+        let page = audit.query(query.clone()).await.unwrap();
+        all.extend(page.events);
+        match page.next {
+            Some(next) => (query.page, query.offset) = (Some(next), 0),
+            None => return all,
+        }
+    }
 }
 
 pub fn tenant() -> TenantId {

@@ -1,5 +1,8 @@
 //! What the cases share: clients, sample events, reading to the end, and assertions that say what was found.
 
+pub(crate) mod audit;
+pub(crate) mod playbooks;
+
 use std::cell::RefCell;
 use std::fmt::Debug;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! How far a long import has come: a bar on a terminal, now and then a line elsewhere.
+//! How far a long import or removal has come: a bar on a terminal, now and then a line elsewhere.
 
 use std::io::{IsTerminal, stderr};
 use std::time::{Duration, Instant};
@@ -45,6 +45,20 @@ impl Progress {
             && last.elapsed() >= EVERY
         {
             eprintln!("line {line}");
+            self.lines = Some(Instant::now());
+        }
+    }
+
+    /// After each step of a removal: how many records went so far.
+    pub fn removed(&mut self, count: u64) {
+        if let Some(bar) = &self.bar {
+            bar.set_message(format!("{count} removed"));
+            bar.tick();
+        }
+        if let Some(last) = self.lines
+            && last.elapsed() >= EVERY
+        {
+            eprintln!("{count} removed");
             self.lines = Some(Instant::now());
         }
     }

@@ -1,0 +1,3 @@
+//! The cases of the audit repository.
+
+pub mod create;

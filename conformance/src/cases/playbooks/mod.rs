@@ -1,0 +1,3 @@
+//! The cases of the playbook catalog.
+
+pub mod put;

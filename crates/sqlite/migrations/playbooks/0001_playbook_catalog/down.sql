@@ -1,0 +1,2 @@
+DROP TABLE playbook_catalog_stamp;
+DROP TABLE playbook_catalog;

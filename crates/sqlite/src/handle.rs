@@ -1,0 +1,99 @@
+//! What the handles of all stores have in common: a place in an opened file, and an end.
+
+use std::sync::Arc;
+
+use changeover_core::{Applied, Capabilities, Closing, Error, Result, Support};
+use diesel::SqliteConnection;
+
+use crate::classify::Failure;
+use crate::connect::closed;
+use crate::database::Database;
+use crate::lane;
+
+/// A store's tables `T` in an opened file, until it is closed.
+pub(crate) struct Handle<T> {
+    pub(crate) database: Arc<Database>,
+    pub(crate) tables: Arc<T>,
+    pub(crate) adopted: bool,
+    closed: Closing,
+}
+
+impl<T: Send + Sync + 'static> Handle<T> {
+    pub(crate) fn new(database: &Arc<Database>, tables: T, adopted: bool) -> Self {
+        let closed = Closing::default();
+        Self { database: Arc::clone(database), tables: Arc::new(tables), adopted, closed }
+    }
+
+    /// Runs `work` in one read transaction.
+    pub(crate) async fn read<R: Send + 'static>(
+        &self,
+        operation: &'static str,
+        work: impl FnOnce(&mut SqliteConnection, &T) -> Result<R, Failure> + Send + 'static,
+    ) -> Result<R> {
+        self.still_open().map_err(|error| self.place(error, operation))?;
+        let tables = Arc::clone(&self.tables);
+        let read = self.database.read(move |conn| work(conn, &tables));
+        read.await.map_err(|error| self.place(error, operation))
+    }
+
+    /// Writes through the lane; `run` judges before it writes. `valid` is what the request says of itself.
+    pub(crate) async fn write<R: Send + 'static>(
+        &self,
+        operation: &'static str,
+        valid: Result<()>,
+        records: usize,
+        is_news: fn(&R) -> bool,
+        mut run: impl FnMut(&mut SqliteConnection, &T) -> Result<R, Failure> + Send + 'static,
+    ) -> Result<R> {
+        let refuse = |error: Error| self.place(error, operation).applied(Applied::No);
+        self.still_open().map_err(refuse)?;
+        valid.map_err(refuse)?;
+        let tables = Arc::clone(&self.tables);
+        let submitted = lane::submit(&self.database, records, is_news, move |conn| run(conn, &tables));
+        submitted.await.map_err(|error| self.place(error, operation))
+    }
+
+    pub(crate) fn still_open(&self) -> Result<()> {
+        if self.closed.is_closed() { Err(closed()) } else { Ok(()) }
+    }
+
+    /// The close of this handle.
+    pub(crate) fn closing(&self) -> &Closing {
+        &self.closed
+    }
+
+    pub(crate) fn close(&self) {
+        self.closed.close();
+    }
+
+    pub(crate) fn place(&self, error: Error, operation: &'static str) -> Error {
+        error.during(operation).with("backend", &self.database.options.name)
+    }
+
+    /// Of every store of the file, whatever it keeps.
+    pub(crate) fn capabilities(&self) -> Capabilities {
+        let native = |reason| if self.adopted { Support::No(reason) } else { Support::Yes };
+        let hash_chain = if self.database.options.hash_chain {
+            native("the tables of an adopted file have no room for digests")
+        } else {
+            Support::No("`hash_chain = false` in the settings")
+        };
+        Capabilities {
+            durable: Support::Yes,
+            shared: Support::Yes,
+            concurrent_writers: Support::No("a SQLite file has one writer at a time"),
+            transactions: Support::Yes,
+            tenants: native("the tables of an adopted file have no tenant column"),
+            push: Support::No("SQLite tells nobody of another process's write; it is polled every 200 ms"),
+            recorded_time: native("the tables of an adopted file keep no time of recording"),
+            hash_chain,
+            retention: Support::Yes,
+        }
+    }
+
+    /// For `ready`.
+    pub(crate) fn note(&self) -> String {
+        let adopted = if self.adopted { "adopted" } else { "native" };
+        format!("{adopted} SQLite file, schema up to date")
+    }
+}
