@@ -82,6 +82,7 @@
 mod db;
 mod home;
 mod module;
+mod partitions;
 mod retry;
 mod settings;
 mod stores;
@@ -93,6 +94,7 @@ pub use changeover_core::events::{Expected, RecordedEvent, StreamId, Version};
 pub use changeover_core::*;
 pub use db::{Db, connect_lazily, connect_with};
 pub use module::Module;
+pub use partitions::{AuditMonth, AuditMonths};
 #[cfg(feature = "settings")]
 pub use settings::Layers;
 pub use settings::{EffectiveSetting, PersistenceOptions, Source};

@@ -108,7 +108,8 @@ fn varied(count: usize) -> Vec<NewAuditEvent> {
         let day = 1 + (index * 7) % 9;
         let mut event = audit_event(&format!("2024-02-0{day}T00:00:00.00000{}Z", index % 3));
         // Ids that do not rise with the recorded order.
-        event.event_id = Uuid::from_u128((index as u128).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835) | 1);
+        event.event_id =
+            Uuid::from_u128((index as u128).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835) | 1);
         event.event_type = Text::new("event_type", pick(index, &["a.b", "a%b", "a_b'"])).unwrap();
         event.event_category = Text::new("event_category", pick(index, &["workflow", "ai"])).unwrap();
         event.event_outcome = Outcome::ALL[index % 4];

@@ -1,6 +1,7 @@
 //! The audit repository of one module and tenant.
 
 mod create;
+mod partitions;
 mod read;
 mod retain;
 mod transaction;
