@@ -4,11 +4,13 @@
 //! Goals are those of the performance document. Run it with `just bench`, or one part: `just bench append-postgres`.
 
 mod append;
+mod audit;
 mod measure;
 mod pgbench;
 mod raw_sqlite;
 mod read;
 mod retrieval;
+mod search;
 mod target;
 
 use std::process::ExitCode;
@@ -18,7 +20,7 @@ use clap::{Parser, ValueEnum};
 /// Measures Changeover beside the raw database.
 #[derive(Parser)]
 #[command(
-    after_help = "Examples:\n  bench\n  bench append-postgres --seconds 3 --rounds 7\n  bench read --events 1000000\n  bench retrieval --through sqlite"
+    after_help = "Examples:\n  bench\n  bench append-postgres --seconds 3 --rounds 7\n  bench read --events 1000000\n  bench audit search\n  bench retrieval --through sqlite"
 )]
 struct Arguments {
     /// What to measure; all that is beside the raw database if nothing is named.
@@ -29,9 +31,12 @@ struct Arguments {
     /// How many pairs of rounds a point has.
     #[arg(long, default_value_t = 5)]
     rounds: usize,
-    /// How many events are read by `read`.
+    /// How many events are read by `read`, and how many audit records are queried.
     #[arg(long, default_value_t = 100_000)]
     events: usize,
+    /// How many playbooks the largest search is among.
+    #[arg(long, default_value_t = 50_000)]
+    playbooks: usize,
     /// The backend that `retrieval` searches.
     #[arg(long, default_value = "memory")]
     through: retrieval::Through,
@@ -49,6 +54,10 @@ enum Part {
     AppendSqlite,
     /// Loading streams and reading the whole log.
     Read,
+    /// Recording and querying audit events.
+    Audit,
+    /// Searching playbooks by vector.
+    Search,
     /// How well playbooks are found, on real runbooks and alerts.
     Retrieval,
 }
@@ -85,6 +94,13 @@ async fn measure(arguments: Arguments) -> Result<(), AnyError> {
     }
     if wanted(Part::Read) {
         read::all(plan, arguments.events).await?;
+    }
+    if wanted(Part::Audit) {
+        audit::postgres(plan, arguments.events).await?;
+        audit::sqlite(plan, arguments.events).await?;
+    }
+    if wanted(Part::Search) {
+        search::all(plan, arguments.playbooks).await?;
     }
     Ok(())
 }

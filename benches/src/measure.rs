@@ -1,6 +1,6 @@
 //! Paired rounds and what is printed of them.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::AnyError;
 
@@ -125,4 +125,19 @@ pub fn percentile(figures: &mut [f64], share: f64) -> f64 {
     )]
     let index = ((figures.len() as f64 - 1.0) * share).round() as usize;
     figures.get(index).copied().unwrap_or(f64::NAN)
+}
+
+/// The median time of an operation repeated for a round.
+pub async fn timed(
+    plan: Plan,
+    mut operation: impl AsyncFnMut() -> Result<usize, AnyError>,
+) -> Result<Round, AnyError> {
+    let begin = Instant::now();
+    let mut latencies = Vec::new();
+    while begin.elapsed() < plan.round() {
+        let sent = Instant::now();
+        operation().await?;
+        latencies.push(sent.elapsed().as_secs_f64() * 1_000.0);
+    }
+    Ok(Round { figure: percentile(&mut latencies, 0.5), errors: 0 })
 }

@@ -91,6 +91,28 @@ pub fn plain_insert(batch: usize) -> String {
     )
 }
 
+/// The same tables and indexes of the audit trail beside ours, with the month we are in.
+const AUDIT_SCHEMA: &str = r"
+CREATE SCHEMA IF NOT EXISTS raw;
+CREATE TABLE raw.audit_event_id (LIKE audit_store.audit_event_id INCLUDING ALL);
+CREATE TABLE raw.audit_events (LIKE audit_store.audit_events INCLUDING ALL) PARTITION BY RANGE (event_date);
+ALTER TABLE raw.audit_events ADD FOREIGN KEY (tenant_id, parent_event_id) REFERENCES raw.audit_event_id;
+CREATE TABLE raw.audit_events_all PARTITION OF raw.audit_events FOR VALUES FROM ('1970-01-01') TO ('9999-01-01');
+CREATE SEQUENCE raw.sequence;
+";
+
+/// Makes the raw schema of the audit trail in a migrated database.
+pub async fn prepare_audit(database: &TestDatabase) -> Result<(), AnyError> {
+    Ok(database.execute(AUDIT_SCHEMA).await?)
+}
+
+/// A script that inserts so many audit records by one plain statement, chains left out.
+pub fn audit_insert(batch: usize) -> String {
+    format!(
+        "WITH i AS (INSERT INTO raw.audit_event_id SELECT 'default', gen_random_uuid(),          (now() AT TIME ZONE 'UTC')::date, sha256(n::text::bytea) FROM generate_series(1, {batch}) AS n          RETURNING event_id, digest)          INSERT INTO raw.audit_events (tenant_id, sequence, event_id, event_type, event_category, event_outcome,          event_timestamp, event_date, service_name, actor_type, actor_id, resource_type, resource_id, event_data,          correlation_id, recorded_at, content_digest)          SELECT 'default', nextval('raw.sequence'), event_id, 'workflow.step', 'workflow', 'success', now(),          (now() AT TIME ZONE 'UTC')::date, 'orders', 'service', 'worker-1', 'order', event_id::text, {DATA},          'order-' || (random() * 2000)::int, clock_timestamp(), digest FROM i;"
+    )
+}
+
 /// What a run of pgbench found.
 pub struct Found {
     /// Transactions a second.

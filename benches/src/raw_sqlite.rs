@@ -37,6 +37,29 @@ diesel::table! {
     }
 }
 
+diesel::table! {
+    audit_events (sequence) {
+        sequence -> BigInt,
+        tenant_id -> Text,
+        event_id -> Text,
+        event_type -> Text,
+        event_category -> Text,
+        event_outcome -> Text,
+        event_timestamp -> Text,
+        event_date -> Text,
+        service_name -> Text,
+        actor_type -> Text,
+        actor_id -> Text,
+        resource_type -> Text,
+        resource_id -> Text,
+        event_data -> Text,
+        correlation_id -> Text,
+        metadata -> Text,
+        recorded_at -> Text,
+        content_digest -> Binary,
+    }
+}
+
 #[derive(QueryableByName)]
 struct Version {
     #[diesel(sql_type = diesel::sql_types::Text)]
@@ -100,4 +123,45 @@ fn append(connection: &mut SqliteConnection, batch: usize) -> QueryResult<()> {
             .execute(connection)?;
     }
     Ok(())
+}
+
+/// Audit records for a round, `batch` of them in a transaction, chains left out.
+pub fn records(file: &Path, batch: usize, plan: Plan) -> Result<Round, AnyError> {
+    let mut connection = open(file)?;
+    let begin = Instant::now();
+    let mut count = 0_usize;
+    while begin.elapsed() < plan.round() {
+        connection.immediate_transaction(|connection| (0..batch).try_for_each(|_| record(connection)))?;
+        count += batch;
+    }
+    #[expect(clippy::cast_precision_loss, reason = "a count of records")]
+    let figure = count as f64 / begin.elapsed().as_secs_f64();
+    Ok(Round { figure, errors: 0 })
+}
+
+fn record(connection: &mut SqliteConnection) -> QueryResult<()> {
+    let (id, now) = (Uuid::now_v7(), Timestamp::now().to_string());
+    let data = format!(r#"{{"n":"{}","pad":"{}"}}"#, Uuid::new_v4(), "x".repeat(240));
+    diesel::insert_into(audit_events::table)
+        .values((
+            audit_events::tenant_id.eq("default"),
+            audit_events::event_id.eq(id.to_string()),
+            audit_events::event_type.eq("workflow.step"),
+            audit_events::event_category.eq("workflow"),
+            audit_events::event_outcome.eq("success"),
+            audit_events::event_timestamp.eq(&now),
+            audit_events::event_date.eq(&now[..10]),
+            audit_events::service_name.eq("orders"),
+            audit_events::actor_type.eq("service"),
+            audit_events::actor_id.eq("worker-1"),
+            audit_events::resource_type.eq("order"),
+            audit_events::resource_id.eq(Uuid::new_v4().to_string()),
+            audit_events::event_data.eq(data),
+            audit_events::correlation_id.eq(format!("order-{}", id.as_u128() % 2_000)),
+            audit_events::metadata.eq("{}"),
+            audit_events::recorded_at.eq(&now),
+            audit_events::content_digest.eq([&id.as_bytes()[..], &id.as_bytes()[..]].concat()),
+        ))
+        .execute(connection)
+        .map(drop)
 }

@@ -9,7 +9,7 @@ use futures::TryStreamExt;
 use tokio_postgres::Client;
 
 use crate::AnyError;
-use crate::measure::{Goal, Plan, Round, percentile, point};
+use crate::measure::{Goal, Plan, Round, point, timed};
 use crate::target::{Target, durable_database, events};
 
 const COLUMNS: &str = "aggregate_version, position, event_id::text, event_type, event_version, event_data::text, \
@@ -59,21 +59,6 @@ pub async fn all(plan: Plan, count: usize) -> Result<(), AnyError> {
     let raw = || copy_out(&client);
     point(plan, "  SQLite (raw: PostgreSQL's COPY)", "ev/s", Goal::None, raw, || read_log(&sqlite.store))
         .await
-}
-
-/// The median time of an operation repeated for a round.
-async fn timed(
-    plan: Plan,
-    mut operation: impl AsyncFnMut() -> Result<usize, AnyError>,
-) -> Result<Round, AnyError> {
-    let begin = Instant::now();
-    let mut latencies = Vec::new();
-    while begin.elapsed() < plan.round() {
-        let sent = Instant::now();
-        operation().await?;
-        latencies.push(sent.elapsed().as_secs_f64() * 1_000.0);
-    }
-    Ok(Round { figure: percentile(&mut latencies, 0.5), errors: 0 })
 }
 
 async fn load(store: &Arc<dyn EventStore>, stream: &StreamId) -> Result<usize, AnyError> {

@@ -3,9 +3,10 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use changeover::backend::Family;
 use changeover::events::{Append, Expected, NewEvent, StreamId};
-use changeover::{Db, EventStore, Json, PersistenceOptions, Uuid, connect_with, registry};
+use changeover::{
+    AuditRepository, Db, EventStore, Json, PersistenceOptions, PlaybookCatalog, Uuid, connect_with, registry,
+};
 use changeover_testkit::TestDatabase;
 
 use crate::AnyError;
@@ -14,16 +15,29 @@ use crate::AnyError;
 pub struct Target {
     /// The store of the module `events`.
     pub store: Arc<dyn EventStore>,
-    _db: Db,
+    db: Db,
 }
 
 impl Target {
     async fn open(options: PersistenceOptions) -> Result<Self, AnyError> {
         let db = connect_with(options.with("persistence.default", "m"), registry()).await?;
-        let module = db.module("events")?;
-        db.backend("m").await?.migrations(module.scope(), Family::Events)?.up().await?;
-        let store = module.events().store().await?;
-        Ok(Self { store, _db: db })
+        let store = db.events("events")?.store().await?;
+        Ok(Self { store, db })
+    }
+
+    /// The audit trail.
+    pub async fn audit(&self) -> Result<Arc<dyn AuditRepository>, AnyError> {
+        Ok(self.db.audit("audit")?.repository().await?)
+    }
+
+    /// The playbooks.
+    pub async fn playbooks(&self) -> Result<Arc<dyn PlaybookCatalog>, AnyError> {
+        Ok(self.db.playbooks("playbooks")?.catalog().await?)
+    }
+
+    /// Stores in the process.
+    pub async fn memory() -> Result<Self, AnyError> {
+        Self::open(PersistenceOptions::new().with("backends.m.kind", "memory")).await
     }
 
     /// A store on PostgreSQL.
@@ -32,6 +46,7 @@ impl Target {
             .with("backends.m.kind", "postgres")
             .with("backends.m.url", url)
             .with("backends.m.pool.max_size", "32")
+            .with("backends.m.migrate_on_start", "true")
             .with("backends.m.shared_commits", shared_commits.to_string());
         Self::open(options).await
     }

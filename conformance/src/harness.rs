@@ -7,9 +7,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use changeover_core::audit::{Create, NewAuditEvent};
 use changeover_core::backend::Family;
 use changeover_core::events::Append;
-use changeover_core::{ErrorKind, ModuleName, ModuleScope, OpenBackend, TenantId};
+use changeover_core::playbooks::{NewPlaybook, PlaybookId, PlaybookVersion};
+use changeover_core::{ErrorKind, ModuleName, ModuleScope, OpenBackend, TenantId, Uuid};
 
 /// Why a place could not be made ready.
 pub type StartError = Box<dyn StdError + Send + Sync>;
@@ -138,6 +140,20 @@ pub struct RawRow {
     pub value: Vec<u8>,
 }
 
+/// What somebody does to audit records past the repository, with the rights of the database's owner: rules of the schema
+/// and triggers do not hold them up, and what is kept of the hash chain beside the records stays as it was.
+#[derive(Clone, Debug, PartialEq)]
+pub enum AuditTamper {
+    /// Overwrites the event's data with `{"tampered":true}`.
+    Edit(Uuid),
+    /// Removes the event, as if it had never been there.
+    Remove(Uuid),
+    /// Lets two events change places in the recorded order, each with its own link.
+    Swap(Uuid, Uuid),
+    /// Puts an event in behind the others.
+    Insert(Box<NewAuditEvent>),
+}
+
 /// Something that stays as it is until it is let go. Dropping it lets go by rolling back.
 #[async_trait]
 pub trait Held: Send {
@@ -182,7 +198,8 @@ pub trait Faults: Send + Sync {
         Err(self.otherwise())
     }
 
-    /// Lets the next append of a fragile client be carried out and cuts the line before its answer comes back.
+    /// Lets the next write of a fragile client be carried out and cuts the line before its answer comes back. The records
+    /// of that write are of the type `OrderPlaced`.
     async fn cut_at_commit(&self) -> Fault<()> {
         Err(self.otherwise())
     }
@@ -243,6 +260,40 @@ pub trait Faults: Send + Sync {
         Err(self.otherwise())
     }
 
+    /// Does `request` (of the harness's audit module and tenant) in a transaction of its own and keeps that open.
+    async fn hold_create(&self, _request: Create) -> Fault<Box<dyn Held>> {
+        Err(self.otherwise())
+    }
+
+    /// In one transaction of the store: writes a row into a table of the user's own, records `request` (of the harness's
+    /// audit module and tenant), and commits, or rolls back if `commit` is false. Says how it ended and how many rows the
+    /// user's table has then.
+    async fn business_write(
+        &self,
+        _request: Create,
+        _commit: bool,
+    ) -> Fault<(changeover_core::Result<()>, u64)> {
+        Err(self.otherwise())
+    }
+
+    /// Does this to the audit records of the harness's module and tenant.
+    async fn tamper_audit(&self, _tamper: AuditTamper) -> Fault<()> {
+        Err(self.otherwise())
+    }
+
+    /// Tries to change and to delete the stored audit records by SQL, as every role the store's users have, and says for
+    /// each attempt that was let through what it was.
+    async fn change_audit(&self) -> Fault<Vec<String>> {
+        Err(self.otherwise())
+    }
+
+    /// Puts `rows` audit records into the place, past the repository (half of them of one month, ten a
+    /// correlation id and a resource, whose names begin with `bulk-`), and names the queries whose plan goes through a whole table: by
+    /// correlation id, by resource, by id, and the newest of a month.
+    async fn audit_full_scans(&self, _rows: u64) -> Fault<Vec<String>> {
+        Err(self.otherwise())
+    }
+
     /// A client whose sessions have this time zone.
     async fn client_in_time_zone(&self, _zone: &str) -> Fault<Arc<dyn OpenBackend>> {
         Err(self.otherwise())
@@ -276,6 +327,36 @@ pub trait Faults: Send + Sync {
     /// Tries by SQL what the schema itself must refuse (a version or an event id twice, version 0, an event without its
     /// stream) and says for each attempt that was let through what it was.
     async fn break_rules(&self) -> Fault<Vec<String>> {
+        Err(self.otherwise())
+    }
+
+    /// Inserts a version of a playbook by SQL, as people do who manage the catalog by hand: every column as it stands there,
+    /// its hash computed where none is given, without a vector. The refusal, where the database refuses it.
+    async fn insert_playbook_by_sql(&self, _playbook: NewPlaybook) -> Fault<Result<(), String>> {
+        Err(self.otherwise())
+    }
+
+    /// Overwrites the content of a stored version past every rule; its hash stays as it was.
+    async fn overwrite_playbook_content(
+        &self,
+        _playbook_id: &PlaybookId,
+        _version: &PlaybookVersion,
+        _content: &str,
+    ) -> Fault<()> {
+        Err(self.otherwise())
+    }
+
+    /// Tries by SQL what the tables of the catalog must refuse (other content, name, description, labels or hash of a stored
+    /// version; its removal; a second latest version; a status that is none; a rate above 1 or with four decimals; more
+    /// successes than executions; no count; a vector of another size) and says for each attempt that was let through what
+    /// it was.
+    async fn break_playbook_rules(&self) -> Fault<Vec<String>> {
+        Err(self.otherwise())
+    }
+
+    /// The reads of single playbooks (latest, exact, by hash, versions) whose plan, on the tables as they are now, goes
+    /// through a whole table.
+    async fn playbook_full_scans(&self) -> Fault<Vec<String>> {
         Err(self.otherwise())
     }
 

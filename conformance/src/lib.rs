@@ -57,7 +57,8 @@ pub use catalogue::{Case, cases};
 pub use changeover_core::backend::Family;
 pub use events_only::EventsOnly;
 pub use harness::{
-    AnyHarness, Fault, Faults, Harness, Held, NoFaults, OpenOptions, RawRow, StartError, Unsupported,
+    AnyHarness, AuditTamper, Fault, Faults, Harness, Held, NoFaults, OpenOptions, RawRow, StartError,
+    Unsupported,
 };
 pub use report::{CaseResult, Column, Mutant, Outcome, Report};
 pub use runner::{Subject, check, left_out, run};

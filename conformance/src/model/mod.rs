@@ -2,6 +2,7 @@
 //!
 //! Every backend is compared with the same model, so what equals it on two backends is equal on both.
 
+pub(crate) mod audit;
 mod player;
 mod script;
 

@@ -55,10 +55,10 @@ pub(crate) enum Pick {
 }
 
 /// Numbers from a seed, the same everywhere (`SplitMix64`).
-struct Dice(u64);
+pub(super) struct Dice(pub(super) u64);
 
 impl Dice {
-    fn below(&mut self, sides: u64) -> u64 {
+    pub(super) fn below(&mut self, sides: u64) -> u64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut mixed = self.0;
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
@@ -66,7 +66,7 @@ impl Dice {
         (mixed ^ (mixed >> 31)) % sides
     }
 
-    fn index(&mut self, sides: u64) -> usize {
+    pub(super) fn index(&mut self, sides: u64) -> usize {
         // At most `sides`, which is small.
         usize::try_from(self.below(sides)).must("an index")
     }
@@ -75,7 +75,7 @@ impl Dice {
         u8::try_from(self.below(sides.into())).must("a byte")
     }
 
-    fn maybe<T>(&mut self, one_in: u64, make: impl FnOnce(&mut Self) -> T) -> Option<T> {
+    pub(super) fn maybe<T>(&mut self, one_in: u64, make: impl FnOnce(&mut Self) -> T) -> Option<T> {
         (self.below(one_in) == 0).then(|| make(self))
     }
 }

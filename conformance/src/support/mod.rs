@@ -4,8 +4,12 @@ pub(crate) mod audit;
 pub(crate) mod playbooks;
 
 use std::cell::RefCell;
+use std::error::Error as _;
 use std::fmt::Debug;
+use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use changeover_core::events::{
@@ -35,6 +39,21 @@ pub(crate) fn or_note<T>(what: &str, fault: Result<T, Unsupported>) -> Option<T>
 /// The answer of what must not take long.
 pub(crate) async fn in_time<T>(what: &str, work: impl Future<Output = T>) -> T {
     tokio::time::timeout(Duration::from_secs(10), work).await.must(what)
+}
+
+/// Polls `work` at most `times` times, then drops it. `None`: it was dropped.
+pub(crate) async fn dropped_after<T>(times: usize, work: impl Future<Output = T>) -> Option<T> {
+    let mut work = pin!(work);
+    let mut polls = 0;
+    poll_fn(|context| {
+        polls += 1;
+        match work.as_mut().poll(context) {
+            Poll::Ready(answer) => Poll::Ready(Some(answer)),
+            Poll::Pending if polls >= times => Poll::Ready(None),
+            Poll::Pending => Poll::Pending,
+        }
+    })
+    .await
 }
 
 /// What must work for a case to go on.
@@ -195,6 +214,17 @@ pub(crate) fn refused<T: Debug>(result: Result<T>, kind: ErrorKind) -> Error {
         Err(error) if error.kind() == kind => error,
         Err(error) => panic!("must be refused as {kind}, but the error was: {error}"),
     }
+}
+
+/// An error with its causes, in both forms, as somebody might log it.
+pub(crate) fn logged(error: &Error) -> String {
+    let mut all = vec![format!("{error} {error:?}")];
+    let mut source = error.source();
+    while let Some(cause) = source {
+        all.push(format!("{cause} {cause:?}"));
+        source = cause.source();
+    }
+    all.join(" ")
 }
 
 /// What can be seen of a store; equal before and after whatever must change nothing.

@@ -14,7 +14,7 @@ use tokio_postgres::types::{FromSql, IsNull, ToSql, Type, to_sql_checked};
 /// 2000-01-01, from where PostgreSQL counts, in microseconds since 1970.
 const EPOCH: i64 = 946_684_800_000_000;
 /// The one version of jsonb's binary form.
-const JSONB: u8 = 1;
+pub(crate) const JSONB: u8 = 1;
 
 /// JSON on its way to the database.
 #[derive(Clone, Copy, Debug, diesel::expression::AsExpression)]

@@ -26,6 +26,7 @@ mod connect;
 mod events;
 mod lane;
 mod migrate;
+mod playbooks;
 mod pool;
 mod settings;
 mod shipped;
@@ -40,8 +41,8 @@ use std::sync::{Arc, Weak};
 use async_trait::async_trait;
 use changeover_core::backend::{Check, Family, Migrations};
 use changeover_core::{
-    AuditRepository, Backend, BackendSettings, Error, ErrorKind, EventStore, ModuleScope, OpenBackend,
-    PlaybookCatalog, Result, SettingKey, TenantId,
+    AuditRepository, Backend, BackendSettings, EventStore, ModuleScope, OpenBackend, PlaybookCatalog, Result,
+    SettingKey, TenantId,
 };
 use tokio::sync::Mutex;
 
@@ -49,6 +50,7 @@ use audit::{PostgresAudit, Trails};
 use events::{Log, PostgresEvents, Wakes, owner_by};
 use lane::Lane;
 use migrate::PostgresMigrations;
+use playbooks::PostgresPlaybooks;
 use pool::Pools;
 use settings::{KEYS, Settings};
 pub use shipped::{init_scripts, migrations_key};
@@ -131,30 +133,20 @@ impl OpenPostgres {
         (log, lane)
     }
 
-    fn migrations_of(&self, scope: &ModuleScope, family: Family) -> Result<PostgresMigrations> {
-        if family == Family::Playbooks {
-            return Err(not_kept(family.as_str()));
-        }
-        Ok(PostgresMigrations { settings: Arc::clone(&self.settings), scope: scope.clone(), family })
+    fn migrations_of(&self, scope: &ModuleScope, family: Family) -> PostgresMigrations {
+        PostgresMigrations { settings: Arc::clone(&self.settings), scope: scope.clone(), family }
     }
 
     async fn migrate_once(&self, scope: &ModuleScope, family: Family) -> Result<()> {
         let mut migrated = self.migrated.lock().await;
         if self.settings.migrate_on_start && !migrated.contains(&(scope.clone(), family)) {
-            for applied in self.migrations_of(scope, family)?.up().await? {
+            for applied in self.migrations_of(scope, family).up().await? {
                 tracing::info!(module = %scope.module, id = applied.id, "migration applied");
             }
             migrated.insert((scope.clone(), family));
         }
         Ok(())
     }
-}
-
-fn not_kept(what: &str) -> Error {
-    Error::new(
-        ErrorKind::Unsupported,
-        format!("{what} is not kept in PostgreSQL by this version; use another backend"),
-    )
 }
 
 #[async_trait]
@@ -177,12 +169,14 @@ impl OpenBackend for OpenPostgres {
         Ok(Arc::new(PostgresAudit::new(trail, lane)))
     }
 
-    async fn playbooks(&self, _: &ModuleScope, _: &TenantId) -> Result<Arc<dyn PlaybookCatalog>> {
-        Err(not_kept("playbooks"))
+    async fn playbooks(&self, scope: &ModuleScope, tenant: &TenantId) -> Result<Arc<dyn PlaybookCatalog>> {
+        self.migrate_once(scope, Family::Playbooks).await?;
+        let (pools, chained) = (Arc::clone(&self.pools), self.settings.hash_chain);
+        Ok(Arc::new(PostgresPlaybooks::new(scope, tenant, pools, chained)))
     }
 
     fn migrations(&self, scope: &ModuleScope, family: Family) -> Result<Arc<dyn Migrations>> {
-        Ok(Arc::new(self.migrations_of(scope, family)?))
+        Ok(Arc::new(self.migrations_of(scope, family)))
     }
 
     async fn owner(&self, scope: &ModuleScope) -> Result<Option<String>> {
@@ -207,7 +201,9 @@ impl OpenBackend for OpenPostgres {
                          session_user::text, current_user::text, \
                          (SELECT r.rolsuper OR r.rolbypassrls FROM pg_catalog.pg_roles AS r WHERE r.rolname = current_user), \
                          coalesce((SELECT s.ssl FROM pg_catalog.pg_stat_ssl AS s WHERE s.pid = pg_catalog.pg_backend_pid()), false), \
-                         to_regclass('changeover._migrations') IS NOT NULL";
+                         to_regclass('changeover._migrations') IS NOT NULL, \
+                         (SELECT a.default_version FROM pg_catalog.pg_available_extensions AS a WHERE a.name = 'vector'), \
+                         (SELECT e.extversion FROM pg_catalog.pg_extension AS e WHERE e.extname = 'vector')";
             conn.read(&sql.into(), &[]).await
         };
         let rows = match facts.await {
@@ -250,6 +246,15 @@ impl OpenBackend for OpenPostgres {
                 there,
                 if there { "migrations are recorded" } else { "none yet; run migrate up" }.to_owned(),
             );
+            // Only playbooks need it, and their migrations refuse to run without.
+            let detail = match (row.get::<_, Option<String>>(8), row.get::<_, Option<String>>(7)) {
+                (Some(installed), _) => format!("{installed}; playbooks need 0.8 or later"),
+                (None, Some(offered)) => {
+                    format!("{offered} is offered, not installed; the migrations of playbooks install it")
+                }
+                (None, None) => "not offered by the server; playbooks cannot be kept here".to_owned(),
+            };
+            add("pgvector", true, detail);
         }
         checks
     }

@@ -43,6 +43,9 @@ pub(crate) const SHIPPED: &[Shipped] = &[
     shipped!("audit", "0002_record"),
     shipped!("audit", "0003_reads"),
     shipped!("audit", "0004_retention"),
+    shipped!("playbooks", "0001_catalog"),
+    shipped!("playbooks", "0002_writes"),
+    shipped!("playbooks", "0003_reads"),
 ];
 
 impl Shipped {
@@ -135,7 +138,7 @@ mod tests {
     // DEF-40: numbers without gaps or reuse, a description each.
     #[test]
     fn shipped_migrations_are_numbered_without_gaps() {
-        for family in [BASE, "events", "audit"] {
+        for family in [BASE, "events", "audit", "playbooks"] {
             let of: Vec<_> = SHIPPED.iter().filter(|it| it.family == family).collect();
             for (it, number) in of.iter().zip(1..) {
                 assert!(it.id.starts_with(&format!("{family}/{number:04}_")), "{}", it.id);

@@ -1,10 +1,7 @@
 //! Callers that go away, wait in vain, or use one store twice at once.
 
-use std::future::poll_fn;
 use std::panic::AssertUnwindSafe;
-use std::pin::pin;
 use std::sync::Arc;
-use std::task::Poll;
 use std::time::Duration;
 
 use changeover_core::events::{Append, Expected, HeadOf, ReadAll, ReadStream, Version};
@@ -14,23 +11,8 @@ use futures::future::{join_all, join3};
 
 use crate::harness::{AnyHarness, OpenOptions};
 use crate::support::{
-    Must, append, events, head, ids, in_time, new_ids, open, or_note, read, read_log, stream,
+    Must, append, dropped_after, events, head, ids, in_time, new_ids, open, or_note, read, read_log, stream,
 };
-
-/// Polls `work` at most `times` times, then drops it. `None`: it was dropped.
-async fn dropped_after<T>(times: usize, work: impl Future<Output = T>) -> Option<T> {
-    let mut work = pin!(work);
-    let mut polls = 0;
-    poll_fn(|context| {
-        polls += 1;
-        match work.as_mut().poll(context) {
-            Poll::Ready(answer) => Poll::Ready(Some(answer)),
-            Poll::Pending if polls >= times => Poll::Ready(None),
-            Poll::Pending => Poll::Pending,
-        }
-    })
-    .await
-}
 
 /// A store on a pool of one connection, where the harness can open one, else on the usual one.
 async fn narrow(h: &dyn AnyHarness, acquire_timeout: Option<Duration>) -> Arc<dyn EventStore> {

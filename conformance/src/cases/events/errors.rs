@@ -1,17 +1,18 @@
 //! Errors: the same kind for the same cause on every backend, and no secrets in them.
 
-use std::error::Error as _;
 use std::time::Duration;
 
 use changeover_core::events::{
     Append, Direction, EventFilter, Expected, NewEvent, ReadAll, ReadStream, Subscribe, Track,
 };
 use changeover_core::{
-    AggregateType, Applied, Checkpoint, ConsumerName, Error, ErrorKind, EventType, Json, LogId, Uuid,
+    AggregateType, Applied, Checkpoint, ConsumerName, ErrorKind, EventType, Json, LogId, Uuid,
 };
 
 use crate::harness::AnyHarness;
-use crate::support::{Must, append, event, events, json, limit, look, open, refused, stream, version};
+use crate::support::{
+    Must, append, event, events, json, limit, logged, look, open, refused, stream, version,
+};
 
 fn foreign() -> Checkpoint {
     Checkpoint::new(LogId(Uuid::new_v4()), 1).must("a checkpoint")
@@ -85,17 +86,6 @@ fn too_long() -> [EventFilter; 3] {
         EventFilter { aggregate_types: Some(vec![category; count]), ..EventFilter::default() },
         EventFilter { event_types: Some(vec![event_type; count]), ..EventFilter::default() },
     ]
-}
-
-/// An error with its causes, in both forms, as somebody might log it.
-fn logged(error: &Error) -> String {
-    let mut all = vec![format!("{error} {error:?}")];
-    let mut source = error.source();
-    while let Some(cause) = source {
-        all.push(format!("{cause} {cause:?}"));
-        source = cause.source();
-    }
-    all.join(" ")
 }
 
 /// No error shows a URL, a password or a payload. (E124, X11)

@@ -38,8 +38,6 @@ pub(super) const COLUMNS: [&str; 30] = [
 
 /// Behind [`COLUMNS`]: how many other versions of the playbook are marked latest.
 pub(super) const OTHERS: usize = COLUMNS.len();
-/// Behind that: the place of the row.
-pub(super) const PLACE: usize = OTHERS + 1;
 
 /// `?1` is the tenant everywhere; an adopted file leaves it unused.
 #[derive(Debug)]
@@ -111,7 +109,7 @@ impl Statements {
     fn render(prefix: &str, dialect: &Dialect) -> Self {
         let Dialect { tenant, key, marked, others, insert } = dialect;
         let list = COLUMNS.map(|column| format!("p.{column}")).join(", ");
-        let columns = format!("SELECT {list}, {others}, p.rowid FROM playbook_catalog p WHERE {tenant}");
+        let columns = format!("SELECT {list}, {others} FROM playbook_catalog p WHERE {tenant}");
         let made = |sql: String| render(&sql, prefix);
         let values: Vec<_> = (2..2 + COLUMNS.len()).map(|parameter| format!("?{parameter}")).collect();
         let changes: Vec<_> =

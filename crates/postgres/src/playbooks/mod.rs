@@ -1,0 +1,231 @@
+//! The playbook catalog of one module and tenant.
+
+mod codec;
+mod read;
+mod search;
+mod write;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use async_trait::async_trait;
+use changeover_core::backend::Family;
+use changeover_core::events::Readiness;
+use changeover_core::playbooks::{
+    Change, GetPlaybook, ListPlaybooks, Playbook, PlaybookPage, Put, PutReport, Search, SearchResult,
+    VersionsOf,
+};
+use changeover_core::{
+    Applied, Capabilities, Detail, Error, ErrorKind, ModuleScope, PlaybookCatalog, Result, TenantId,
+};
+use tokio::sync::OnceCell;
+
+use crate::client::PgClient;
+use crate::events::{READY_WITHIN, applied_ids, capabilities, check_schema, no_module, owner_by, unreadable};
+use crate::pool::{Pooled, Pools, closed};
+use crate::shipped::plain_schema;
+use crate::statements::{ready, schema};
+
+/// The columns of a version, in the order `read.rs` takes them.
+const PLAYBOOK: &str = "playbook_id, version, name, description, owner, maintainer, content, content_hash, labels, embedding, \
+    status, is_latest_version, previous_version, version_notes, change_summary, approved_by, approved_at, \
+    (expected_success_rate * 1000)::integer, expected_duration_seconds, created_at, created_by, disabled_at, disabled_by, \
+    disabled_reason, deprecation_notice, (actual_success_rate * 1000)::integer, total_executions, successful_executions, \
+    updated_at, updated_by";
+
+/// What a catalog asks of the database.
+struct Statements {
+    put: Arc<str>,
+    change: Arc<str>,
+    get: Arc<str>,
+    list: Arc<str>,
+    versions: Arc<str>,
+    is_known: Arc<str>,
+    scan: Arc<str>,
+    nearest: Arc<str>,
+    found: Arc<str>,
+    ready: Arc<str>,
+}
+
+impl Statements {
+    fn of(scope: &ModuleScope) -> Self {
+        let schema = schema(scope, plain_schema(Family::Playbooks));
+        let candidate = "playbook_id, version, embedding, name, description, labels";
+        Self {
+            put: format!(
+                "SELECT stored, repeated, taken FROM {schema}.put($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, \
+                    $14, $15, $16, $17, $18, $19, $20, $21, $22)"
+            )
+            .into(),
+            change: format!("SELECT {PLAYBOOK} FROM {schema}.change($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)").into(),
+            get: format!("SELECT {PLAYBOOK} FROM {schema}.get($1, $2, $3, $4)").into(),
+            list: format!("SELECT {PLAYBOOK} FROM {schema}.list($1, $2, $3, $4, $5)").into(),
+            versions: format!("SELECT {PLAYBOOK} FROM {schema}.versions($1, $2, $3, $4)").into(),
+            is_known: format!("SELECT {schema}.is_known($1, $2)").into(),
+            scan: format!("SELECT {candidate} FROM {schema}.scan($1, $2, $3, $4, $5)").into(),
+            nearest: format!("SELECT {candidate} FROM {schema}.nearest($1, $2, $3, $4, $5, $6)").into(),
+            found: format!("SELECT {PLAYBOOK} FROM {schema}.found($1, $2, $3)").into(),
+            ready: ready(Family::Playbooks),
+        }
+    }
+}
+
+/// A module's catalogue as one tenant sees it.
+struct Catalog {
+    scope: ModuleScope,
+    tenant: TenantId,
+    statements: Statements,
+    pools: Arc<Pools>,
+    checked: OnceCell<()>,
+}
+
+impl Catalog {
+    /// A connection to a database with the schema this program needs, which is looked at once.
+    async fn connection(&self) -> Result<Pooled<PgClient>> {
+        let mut conn = self.pools.get().await?;
+        let check = async || {
+            let module = self.scope.module.as_str();
+            let rows = conn.read(&self.statements.ready, &[&module]).await.map_err(|error| {
+                // Without any schema of ours there is no table to ask.
+                if error.kind() == ErrorKind::SchemaMismatch { no_module(module) } else { error }
+            })?;
+            let applied = applied_ids(rows.first().ok_or_else(unreadable)?)?;
+            check_schema(Family::Playbooks, module, applied.as_deref()).map(drop)
+        };
+        self.checked.get_or_try_init(check).await?;
+        Ok(conn)
+    }
+
+    async fn ready(&self) -> Result<Readiness> {
+        let mut conn = self.pools.get().await?;
+        let module = self.scope.module.as_str();
+        let rows = conn.read(&self.statements.ready, &[&module]).await?;
+        let row = rows.first().ok_or_else(unreadable)?;
+        let column = |index: usize| row.try_get::<_, Option<String>>(index).map_err(|_| unreadable());
+        let (version, owner) = (column(0)?, column(1)?);
+        let waiting = row.try_get::<_, i64>(3).map_err(|_| unreadable())?;
+
+        let known = check_schema(Family::Playbooks, module, applied_ids(row)?.as_deref())?;
+        match owner {
+            Some(owner) if owner != "postgres" => return Err(moved(module, owner)),
+            None => return Err(no_module(module)),
+            Some(_) => {}
+        }
+        Ok(Readiness {
+            notes: vec![
+                format!("PostgreSQL {}", version.unwrap_or_default()),
+                format!("schema: {known}"),
+                format!("{waiting} transactions wait for an advisory lock"),
+                self.pools.note(),
+            ],
+        })
+    }
+
+    /// Adds who owns the module now.
+    async fn explained(&self, conn: &mut PgClient, error: Error) -> Error {
+        if error.kind() != ErrorKind::Moved {
+            return error;
+        }
+        match owner_by(conn, &self.scope).await {
+            Ok(Some(owner)) => error.with_detail(Detail::Moved { owner }),
+            _ => error,
+        }
+    }
+}
+
+fn moved(module: &str, owner: String) -> Error {
+    Error::new(ErrorKind::Moved, format!("module {module} is not owned by this backend but by: {owner}"))
+        .with_detail(Detail::Moved { owner })
+}
+
+/// A handle.
+pub(crate) struct PostgresPlaybooks {
+    catalog: Arc<Catalog>,
+    chained: bool,
+    closed: AtomicBool,
+}
+
+impl PostgresPlaybooks {
+    pub(crate) fn new(scope: &ModuleScope, tenant: &TenantId, pools: Arc<Pools>, chained: bool) -> Self {
+        let catalog = Catalog {
+            scope: scope.clone(),
+            tenant: tenant.clone(),
+            statements: Statements::of(scope),
+            pools,
+            checked: OnceCell::new(),
+        };
+        Self { catalog: Arc::new(catalog), chained, closed: AtomicBool::new(false) }
+    }
+
+    fn check_open(&self) -> Result<()> {
+        if self.closed.load(Ordering::Relaxed) || self.catalog.pools.is_closed() {
+            return Err(closed());
+        }
+        Ok(())
+    }
+
+    /// Runs a write in a task of its own, so that a caller who goes away leaves nothing half done.
+    async fn write<T, W>(&self, work: impl FnOnce(Arc<Catalog>) -> W) -> Result<T>
+    where
+        T: Send + 'static,
+        W: Future<Output = Result<T>> + Send + 'static,
+    {
+        self.check_open().map_err(|error| error.applied(Applied::No))?;
+        tokio::spawn(work(Arc::clone(&self.catalog))).await.unwrap_or_else(|_| {
+            Err(Error::new(ErrorKind::Unexpected, "the task that writes has ended").applied(Applied::Unknown))
+        })
+    }
+}
+
+#[async_trait]
+impl PlaybookCatalog for PostgresPlaybooks {
+    fn capabilities(&self) -> Capabilities {
+        capabilities(self.chained)
+    }
+
+    async fn put(&self, request: Put) -> Result<PutReport> {
+        let put = self.write(|catalog| async move { catalog.put(&request).await });
+        put.await.map_err(|error| error.during("playbooks.put"))
+    }
+
+    async fn change(&self, request: Change) -> Result<Playbook> {
+        let change = self.write(|catalog| async move { catalog.change(&request).await });
+        change.await.map_err(|error| error.during("playbooks.change"))
+    }
+
+    async fn get(&self, request: GetPlaybook) -> Result<Option<Playbook>> {
+        self.check_open()?;
+        self.catalog.get(&request).await.map_err(|error| error.during("playbooks.get"))
+    }
+
+    async fn list(&self, request: ListPlaybooks) -> Result<PlaybookPage> {
+        self.check_open()?;
+        self.catalog.list(&request).await.map_err(|error| error.during("playbooks.list"))
+    }
+
+    async fn versions(&self, request: VersionsOf) -> Result<PlaybookPage> {
+        self.check_open()?;
+        self.catalog.versions(&request).await.map_err(|error| error.during("playbooks.versions"))
+    }
+
+    async fn search(&self, request: Search) -> Result<SearchResult> {
+        self.check_open()?;
+        self.catalog.search(&request).await.map_err(|error| error.during("playbooks.search"))
+    }
+
+    async fn ready(&self) -> Result<Readiness> {
+        self.check_open()?;
+        let answer = tokio::time::timeout(READY_WITHIN, self.catalog.ready()).await.unwrap_or_else(|_| {
+            Err(Error::new(
+                ErrorKind::Timeout,
+                format!("the database did not answer within {READY_WITHIN:?}; check that it runs"),
+            ))
+        });
+        answer.map_err(|error| error.during("playbooks.ready"))
+    }
+
+    async fn close(&self) -> Result<()> {
+        self.closed.store(true, Ordering::Relaxed);
+        Ok(())
+    }
+}
