@@ -38,11 +38,15 @@ pub async fn of(module: &Module, backend: &dyn OpenBackend) -> Result<Vec<Family
     Ok(families)
 }
 
-/// Whether some migration of the family is applied.
+/// Whether some migration of the family's own is applied.
 pub async fn is_there(module: &Module, backend: &dyn OpenBackend, family: Family) -> Result<bool, Error> {
     match backend.migrations(module.scope(), family) {
         Ok(migrations) => {
-            Ok(migrations.status().await?.iter().any(|migration| migration.applied_at.is_some()))
+            let own = format!("{}/", family.as_str());
+            let status = migrations.status().await?;
+            Ok(status
+                .iter()
+                .any(|migration| migration.applied_at.is_some() && migration.id.starts_with(&own)))
         }
         Err(error) if error.kind() == ErrorKind::Unsupported => Ok(false),
         Err(error) => Err(error),

@@ -7,8 +7,9 @@ use crate::common::{Home, real_data, records};
 
 /// A line of import: a version of a playbook, with `more` members.
 fn line(id: &str, version: &str, more: &str) -> String {
+    let name: String = id.chars().take(9).collect();
     format!(
-        r#"{{"playbook_id":"{id}","version":"{version}","name":"Name of {id}","description":"What to do about {id}","content":"{id} {version}"{more}}}"#
+        r#"{{"playbook_id":"{id}","version":"{version}","name":"Name of {name}","description":"What to do about {id}","content":"{id} {version}"{more}}}"#
     )
 }
 
@@ -68,22 +69,13 @@ pub fn real_versions_survive(home: &Home) {
     home.ok(&["playbooks", "import", "all.jsonl", "--tenant", "other"]);
     let without_time = |text: &str| {
         let mut all = records(text);
-        all.iter_mut().for_each(|version| drop(version.remove("updated_at")));
+        for version in &mut all {
+            version.remove("updated_at");
+        }
         all
     };
-    let of_other = home.ok(&["playbooks", "export", "--tenant", "other"]).out;
-    let (theirs, ours) = (without_time(&of_other), without_time(&exported));
-    for (theirs, ours) in theirs.iter().zip(&ours) {
-        let told = |version: &Map<String, Value>| {
-            version
-                .iter()
-                .filter(|(name, _)| *name != "updated_by")
-                .map(|(n, v)| (n.clone(), v.clone()))
-                .collect::<Vec<_>>()
-        };
-        assert_eq!(told(theirs), told(ours));
-    }
-    assert_eq!(theirs.len(), ours.len());
+    let theirs = home.ok(&["playbooks", "export", "--tenant", "other"]).out;
+    assert_eq!(without_time(&theirs), without_time(&exported));
 
     // S3-PB-011, DEF-24: by meaning of the version; the newest is the latest.
     let last = expected.last().unwrap()["playbook_id"].as_str().unwrap().to_owned();
