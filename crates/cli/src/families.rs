@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use changeover::backend::Family;
+use changeover::backend::{Family, MigrationStatus};
 use changeover::{Db, Error, ErrorKind, Module, ModuleName, OpenBackend};
 
 const ALL: [Family; 3] = [Family::Events, Family::Audit, Family::Playbooks];
