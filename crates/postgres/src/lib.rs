@@ -256,6 +256,13 @@ impl OpenBackend for OpenPostgres {
             };
             add("pgvector", true, detail);
         }
+        let of_trails = async { audit::check(&mut *self.pools.get().await?, &self.settings.roles).await };
+        match of_trails.await {
+            Ok(lines) => checks.extend(lines),
+            Err(error) => {
+                checks.push(Check { name: "audit".to_owned(), ok: false, detail: error.to_string() });
+            }
+        }
         checks
     }
 

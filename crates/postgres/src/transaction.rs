@@ -29,7 +29,6 @@ pub struct Transaction {
     log: Arc<Log>,
     trails: Arc<Trails>,
     appended: bool,
-    recorded: bool,
 }
 
 impl Transaction {
@@ -47,7 +46,7 @@ impl Transaction {
             .await
             .map_err(|error| diesel_error(&error))?;
         SetTenant(log.tenant.as_str()).execute(&mut *conn).await.map_err(|error| diesel_error(&error))?;
-        Ok(Self { conn, pools: Arc::clone(pools), log, trails, appended: false, recorded: false })
+        Ok(Self { conn, pools: Arc::clone(pools), log, trails, appended: false })
     }
 
     /// The connection, for diesel-async. Row security on your own tables may use
@@ -87,11 +86,6 @@ impl Transaction {
         self.trails.get(scope, &self.log.tenant).0
     }
 
-    /// Audit events were recorded.
-    pub(crate) fn has_recorded(&mut self) {
-        self.recorded = true;
-    }
-
     /// Diesel does not say that the module has moved, so the owner is asked for, outside of the failed transaction.
     pub(crate) async fn refused(&self, scope: &ModuleScope, error: &diesel::result::Error) -> Error {
         let made = diesel_error(error);
@@ -115,7 +109,7 @@ impl Transaction {
     /// Commits. An error says whether it may have happened. A statement that failed before makes it fail, also if the
     /// caller threw its error away.
     pub async fn commit(mut self) -> Result<()> {
-        if !self.appended && !self.recorded {
+        if !self.appended {
             // COMMIT of a failed transaction takes everything back and calls that a success; any other statement fails.
             self.conn.batch_execute("SELECT 1").await.map_err(|error| {
                 let message = "an earlier statement of the transaction failed, so nothing is committed; end the \

@@ -76,9 +76,9 @@ COMMENT ON AGGREGATE audit_store.chain(bytea, bytea) IS 'The last link of a hash
 --
 -- A request is stored whole or not at all, whatever becomes of the others. An event whose id is stored with the same
 -- digest is repeated and nothing more is asked of it. Otherwise a request is judged in this order:
+--   time       an event is before 1970 or more than five minutes ahead of this server's clock: event_id names the first
 --   exists     an id is stored with another digest: event_id names the first
 --   no_parent  a parent is neither stored nor stands earlier in the request: event_id names the first missing parent
---   time       an event is before 1970 or more than five minutes ahead of this server's clock: event_id names the first
 --   stored     stored says how many are new, repeated how many were there
 CREATE OR REPLACE FUNCTION audit_store.record(
     p_tenant text, p_chained boolean,
@@ -91,7 +91,7 @@ LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET plan_cache_mode = force_generic_plan AS $record$
 #variable_conflict use_column
 DECLARE
-    v_verdict  text[];               -- of each event: new, repeated, exists, no_parent or time
+    v_verdict  text[];               -- of each event: new, repeated, time, exists or no_parent
     v_refused  integer[];            -- requests that are not stored
     v_months   date[];               -- months of what is stored
     v_count    bigint;               -- how many events are stored
@@ -108,12 +108,12 @@ BEGIN
       INTO v_verdict, v_refused, v_months
       FROM (SELECT e.i, e.request, e.at,
                    CASE WHEN k.digest = e.digest THEN 'repeated'
+                        WHEN (e.at >= '1970-01-01 00:00:00+00' AND e.at <= v_latest) IS NOT TRUE THEN 'time'
                         WHEN k.digest IS NOT NULL THEN 'exists'
                         WHEN e.parent IS NOT NULL AND p.is_stored IS NULL
                              AND NOT coalesce(e_request[array_position(e_id, e.parent)] = e.request
                                               AND array_position(e_id, e.parent) < e.i, false) THEN 'no_parent'
-                        WHEN e.at >= '1970-01-01 00:00:00+00' AND e.at <= v_latest THEN 'new'
-                        ELSE 'time' END AS verdict
+                        ELSE 'new' END AS verdict
               FROM unnest(e_request, e_id, e_timestamp, e_parent, e_digest)
                    WITH ORDINALITY AS e (request, id, at, parent, digest, i)
               LEFT JOIN LATERAL (SELECT k.digest FROM audit_store.audit_event_id AS k
@@ -178,11 +178,11 @@ BEGIN
            CASE v.fault WHEN 'no_parent' THEN e_parent[v.place] ELSE e_id[v.place] END
       FROM (SELECT e.request, count(*) FILTER (WHERE e.verdict = 'new') AS fresh,
                    count(*) FILTER (WHERE e.verdict = 'repeated') AS repeated,
-                   CASE WHEN bool_or(e.verdict = 'exists') THEN 'exists'
-                        WHEN bool_or(e.verdict = 'no_parent') THEN 'no_parent'
-                        WHEN bool_or(e.verdict = 'time') THEN 'time' END AS fault,
-                   coalesce(min(e.i) FILTER (WHERE e.verdict = 'exists'), min(e.i) FILTER (WHERE e.verdict = 'no_parent'),
-                            min(e.i) FILTER (WHERE e.verdict = 'time')) AS place
+                   CASE WHEN bool_or(e.verdict = 'time') THEN 'time'
+                        WHEN bool_or(e.verdict = 'exists') THEN 'exists'
+                        WHEN bool_or(e.verdict = 'no_parent') THEN 'no_parent' END AS fault,
+                   coalesce(min(e.i) FILTER (WHERE e.verdict = 'time'), min(e.i) FILTER (WHERE e.verdict = 'exists'),
+                            min(e.i) FILTER (WHERE e.verdict = 'no_parent')) AS place
               FROM unnest(e_request, v_verdict) WITH ORDINALITY AS e (request, verdict, i) GROUP BY e.request) AS v;
 END
 $record$;
