@@ -5,6 +5,8 @@
 mod memory;
 mod mutants;
 mod postgres;
+mod postgres_audit;
+mod postgres_playbooks;
 mod sqlite;
 
 use changeover_conformance::Subject;

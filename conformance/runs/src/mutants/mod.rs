@@ -11,7 +11,9 @@ mod playbooks;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use changeover_conformance::{Column, Family, Faults, Harness, Mutant, Outcome, StartError, Subject, run};
+use changeover_conformance::{
+    AuditTamper, Column, Family, Fault, Faults, Harness, Mutant, Outcome, StartError, Subject, run,
+};
 use changeover_core::backend::{Check, Migrations};
 use changeover_core::{
     AuditRepository, Backend, BackendSettings, EventStore, ModuleScope, OpenBackend, PlaybookCatalog, Result,
@@ -19,6 +21,8 @@ use changeover_core::{
 };
 use changeover_memory::Memory;
 use futures::StreamExt;
+
+use crate::memory::tamper_with;
 
 /// Runs every case of these stores on every mutant of them, `parallel` mutants at a time. Silences panics meanwhile: cases
 /// fail here on purpose, hundreds of times.
@@ -95,7 +99,16 @@ impl<F: Spoils> Harness for Place<F> {
     }
 
     fn faults(&self) -> &dyn Faults {
-        &changeover_conformance::NoFaults
+        self
+    }
+}
+
+#[async_trait]
+impl<F: Spoils> Faults for Place<F> {
+    async fn tamper_audit(&self, tamper: AuditTamper) -> Fault<()> {
+        let tenant = self.flaw.tenant(&self.tenant());
+        tamper_with(&self.memory, &self.scope_of(Family::Audit), &tenant, tamper);
+        Ok(())
     }
 }
 
