@@ -21,7 +21,6 @@ async fn open(memory: &Memory) -> Arc<dyn OpenBackend> {
 #[async_trait]
 impl Harness for MemoryHarness {
     const NAME: &str = "memory";
-    const STORES: &[Family] = &[Family::Events, Family::Audit];
 
     async fn start() -> Result<Self, StartError> {
         Ok(Self { memory: Memory::new() })

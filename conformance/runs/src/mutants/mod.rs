@@ -6,6 +6,7 @@
 mod audit;
 mod events;
 mod expected;
+mod playbooks;
 
 use std::sync::Arc;
 
@@ -48,7 +49,7 @@ async fn killers(subject: Subject) -> Mutant {
 }
 
 fn subjects() -> Vec<Subject> {
-    [events::subjects(), audit::subjects()].concat()
+    [events::subjects(), audit::subjects(), playbooks::subjects()].concat()
 }
 
 /// What is wrong with a backend: one of its stores, with something in front that spoils it. What is left out is as it

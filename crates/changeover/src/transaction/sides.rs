@@ -4,7 +4,9 @@
 use std::any::Any;
 
 use changeover_core::events::Append;
-use changeover_core::{Error, ErrorKind, ModuleScope, OpenBackend, Result, TenantId};
+use changeover_core::{
+    Checkpoint, ConsumerName, Error, ErrorKind, ModuleScope, OpenBackend, Result, TenantId,
+};
 use diesel::QueryResult;
 use diesel::connection::{
     CacheSize, Instrumentation, LoadConnection, SimpleConnection, TransactionManager,
@@ -69,12 +71,24 @@ impl Sides {
             Self::Postgres(Side(mut transaction)) => {
                 for append in &appends {
                     if let Err(error) = transaction.append(append).await {
-                        transaction.rollback().await?;
+                        // Where the line was lost, that takes everything back; the reason is told, not its consequence.
+                        if transaction.rollback().await.is_err() {
+                            tracing::debug!("a transaction was given up with its connection");
+                        }
                         return Err(error);
                     }
                 }
                 transaction.commit().await
             }
+        }
+    }
+
+    pub(super) async fn turn(&mut self, consumer: &ConsumerName) -> Result<Option<Checkpoint>> {
+        match self {
+            #[cfg(feature = "sqlite")]
+            Self::Sqlite(Side(transaction)) => transaction.turn(consumer).await,
+            #[cfg(feature = "postgres")]
+            Self::Postgres(Side(transaction)) => transaction.turn(consumer).await,
         }
     }
 

@@ -1,5 +1,6 @@
 //! The audit repository of one module and tenant.
 
+mod check;
 mod create;
 mod read;
 mod retain;
@@ -22,6 +23,7 @@ use changeover_core::{
     Applied, AuditRepository, Capabilities, Detail, Error, ErrorKind, ModuleScope, Result, TenantId, Uuid,
 };
 
+pub(crate) use check::check;
 pub(crate) use create::Batch;
 
 use crate::client::PgClient;
