@@ -4,10 +4,10 @@
 
 mod catalog;
 
+use changeover_core::Limit;
 use changeover_core::playbooks::{
     Candidate, Embedding, HashingEmbedder, ListPlaybooks, Query, Search, SearchResult, Status, rank,
 };
-use changeover_core::Limit;
 use changeover_testkit::TestDatabase;
 use changeover_testkit::tokio_postgres::Client;
 
@@ -43,7 +43,12 @@ fn ids(found: &SearchResult) -> Vec<&str> {
 }
 
 /// What comparing everything gives.
-fn exact(vectors: &[Embedding], query: &Embedding, wanted: i64, takes: impl Fn(usize) -> bool) -> Vec<String> {
+fn exact(
+    vectors: &[Embedding],
+    query: &Embedding,
+    wanted: i64,
+    takes: impl Fn(usize) -> bool,
+) -> Vec<String> {
     let candidates = vectors.iter().enumerate().filter(|(n, _)| takes(*n)).map(|(n, vector)| Candidate {
         playbook_id: id(&name(n)),
         version: version("v1.0.0"),
@@ -56,9 +61,8 @@ fn exact(vectors: &[Embedding], query: &Embedding, wanted: i64, takes: impl Fn(u
 /// How often an index was used by a statement, and how many rows of the table it fetched.
 async fn use_of(client: &Client, sql: &str, index: &str) -> (i64, i64) {
     let counts = format!(
-        "SELECT pg_stat_get_xact_numscans('playbook_store.{index}'::regclass),
-                pg_stat_get_xact_tuples_fetched('playbook_store.playbook_catalog'::regclass)
-                  + pg_stat_get_xact_tuples_returned('playbook_store.playbook_catalog'::regclass)"
+        "SELECT pg_stat_get_xact_numscans('playbook_store.{index}'::regclass), (seq_tup_read + idx_tup_fetch)::bigint
+           FROM pg_stat_xact_user_tables WHERE relid = 'playbook_store.playbook_catalog'::regclass"
     );
     // The counts are those of the session since it last reported them.
     client.batch_execute("BEGIN; SET LOCAL ROLE changeover_app").await.unwrap();
@@ -157,9 +161,11 @@ async fn odd_vectors_have_the_confidence_that_core_gives_them() {
         Embedding::new(query.as_slice().iter().map(|number| number * by).collect::<Vec<_>>()).unwrap()
     };
     vectors.extend([scaled(-1.0), scaled(0.0), scaled(1e37), scaled(1e-37)]);
-    store(&db, &vectors, |n| if n < 1_195 { Vec::new() } else { vec![("odd".to_owned(), String::new())] }).await;
+    store(&db, &vectors, |n| if n < 1_195 { Vec::new() } else { vec![("odd".to_owned(), String::new())] })
+        .await;
     let catalog = catalog(&db).await;
-    for (asked, wanted) in [(query.clone(), 1_300), (scaled(0.0), 40), (scaled(-1.0), 40), (scaled(1e37), 40)] {
+    for (asked, wanted) in [(query.clone(), 1_300), (scaled(0.0), 40), (scaled(-1.0), 40), (scaled(1e37), 40)]
+    {
         let mut request = search(asked.clone(), wanted);
         let found = catalog.search(request.clone()).await.unwrap();
         assert_eq!(ids(&found), exact(&vectors, &asked, wanted, |_| true));
@@ -182,7 +188,8 @@ async fn odd_vectors_have_the_confidence_that_core_gives_them() {
 async fn rows_without_a_vector_are_found_like_others() {
     let db = migrated().await;
     let texts: Vec<_> = (0..2_000).map(|n| format!("alert number {n} of service {}", n % 13)).collect();
-    let vectors: Vec<_> = texts.iter().map(|text| HashingEmbedder::vector(&format!("name\n{text}"))).collect();
+    let vectors: Vec<_> =
+        texts.iter().map(|text| HashingEmbedder::vector(&format!("name\n{text}"))).collect();
     let catalog = catalog(&db).await;
     for first in [0, 1_000] {
         let versions = (first..first + 1_000).map(|n| {
@@ -198,7 +205,8 @@ async fn rows_without_a_vector_are_found_like_others() {
     }
     let offered = |n: usize| n % 100 != 6 && n % 100 != 9;
     let query = HashingEmbedder::vector("alert 999 of service 11");
-    let ask = || Search { query: Query::Text("alert 999 of service 11".to_owned()), ..search(query.clone(), 20) };
+    let ask =
+        || Search { query: Query::Text("alert 999 of service 11".to_owned()), ..search(query.clone(), 20) };
     let wanted = exact(&vectors, &query, 20, offered);
     let found = catalog.search(ask()).await.unwrap();
     let found = ids(&found);
@@ -210,7 +218,9 @@ async fn rows_without_a_vector_are_found_like_others() {
     assert!(found.iter().any(|id| number(id) % 3 == 0) && found.iter().any(|id| number(id) % 3 != 0));
 
     db.execute("ALTER TABLE playbook_store.playbook_catalog DROP COLUMN embedding").await.unwrap();
-    db.execute("ALTER TABLE playbook_store.playbook_catalog ADD COLUMN embedding public.vector(384)").await.unwrap();
+    db.execute("ALTER TABLE playbook_store.playbook_catalog ADD COLUMN embedding public.vector(384)")
+        .await
+        .unwrap();
     let found = catalog.search(ask()).await.unwrap();
     assert_eq!(ids(&found), wanted);
     assert_eq!(found.matches[0].playbook.playbook.embedding, None, "a search stores nothing");
@@ -236,24 +246,26 @@ async fn labels_and_look_ups_are_served_by_indexes() {
         format!("list('acme', '{label}', 'active', '', 10)"),
         format!("list('acme', '{label}', NULL, 'pb000400', 10)"),
         format!("scan('acme', '{label}', '', 1000, false)"),
-        format!("nearest('acme', '{label}', (SELECT array_agg(1)::real[]::public.vector FROM generate_series(1, 384)), 20, 1001, 256)"),
+        format!(
+            "nearest('acme', '{label}', (SELECT array_agg(1)::real[]::public.vector FROM generate_series(1, 384)), 20, 1001, 256)"
+        ),
     ] {
         let (used, fetched) =
             use_of(&client, &format!("SELECT * FROM playbook_store.{call}"), "playbook_catalog_labels").await;
         assert!(used >= 1 && fetched <= 200, "{used} uses, {fetched} rows: {call}");
     }
-    for (call, index) in [
-        ("get('acme', 'pb000777', 'exact', 'v1.0.0')", "playbook_catalog_pkey"),
-        ("list('acme', '{}', NULL, 'pb000777', 10)", "playbook_catalog_latest"),
-        ("versions('acme', 'pb000777', NULL, 10)", "playbook_catalog_version_order"),
+    for (call, most) in [
+        ("get('acme', 'pb000777', 'exact', 'v1.0.0')", 1),
+        ("get('acme', 'pb000777', 'hash', encode(sha256(''), 'hex'))", 1),
+        ("get('acme', 'pb000777', 'latest')", 1),
+        ("get('acme', 'pb000777', 'active')", 1),
+        ("versions('acme', 'pb000777', NULL, 10)", 1),
+        ("list('acme', '{}', NULL, 'pb000777', 10)", 10),
+        ("found('acme', '{pb000777,pb000778}', '{v1.0.0,v1.0.0}')", 2),
     ] {
-        let (used, fetched) = use_of(&client, &format!("SELECT * FROM playbook_store.{call}"), index).await;
-        assert!(used == 1 && fetched <= 20, "{used} uses, {fetched} rows: {call}");
-    }
-    for call in ["get('acme', 'pb000777', 'latest')", "get('acme', 'pb000777', 'active')"] {
         let (_, fetched) =
             use_of(&client, &format!("SELECT * FROM playbook_store.{call}"), "playbook_catalog_latest").await;
-        assert!(fetched <= 2, "{fetched} rows: {call}");
+        assert!((1..=most).contains(&fetched), "{fetched} rows: {call}");
     }
 
     let catalog = catalog(&db).await;

@@ -10,10 +10,12 @@ use std::time::Duration;
 use changeover_core::backend::Family;
 use changeover_core::events::HeadOf;
 use changeover_core::playbooks::{
-    Change, Edit, Embedding, GetPlaybook, ListPlaybooks, Lookup, NewPlaybook, Playbook, Rate, Status, VersionsOf,
+    Change, Edit, Embedding, GetPlaybook, ListPlaybooks, Lookup, NewPlaybook, Playbook, Rate, Status,
+    VersionsOf,
 };
 use changeover_core::{
-    Applied, Detail, ErrorKind, Limit, ModuleName, ModuleScope, Namespace, PlaybookCatalog, TenantId, Text, Timestamp,
+    Applied, Detail, ErrorKind, Limit, ModuleName, ModuleScope, Namespace, PlaybookCatalog, TenantId, Text,
+    Timestamp,
 };
 use changeover_testkit::TestDatabase;
 
@@ -35,7 +37,10 @@ fn full() -> NewPlaybook {
         maintainer: text("maintainer"),
         content: format!("\u{feff}crlf\r\n\ttab 🦀 {} end \n", "x".repeat(NewPlaybook::MAX_CONTENT - 40)),
         labels: labels([("a.b/c\"d", ""), ("é", "🦀"), ("k", "v'\\")]),
-        embedding: Some(Embedding::new((0_u8..128).cycle().take(384).map(|n| f32::from(n) / -3.0).collect::<Vec<_>>()).unwrap()),
+        embedding: Some(
+            Embedding::new((0_u8..128).cycle().take(384).map(|n| f32::from(n) / -3.0).collect::<Vec<_>>())
+                .unwrap(),
+        ),
         status: Status::Deprecated,
         previous_version: Some(version("0.9.0-rc.1+b")),
         version_notes: Some(String::new()),
@@ -67,7 +72,11 @@ async fn every_column_makes_the_round_trip() {
     // As core makes it of them, step by step.
     let mut expected = stored;
     for edit in [
-        Edit::Figures { total: Edit::MAX_COUNT, successful: 3, rate: Some(Rate::from_thousandths(1).unwrap()) },
+        Edit::Figures {
+            total: Edit::MAX_COUNT,
+            successful: 3,
+            rate: Some(Rate::from_thousandths(1).unwrap()),
+        },
         Edit::Status(Status::Disabled, Some("why".to_owned())),
         Edit::Status(Status::Deprecated, Some("use b".to_owned())),
         Edit::Status(Status::Archived, None),
@@ -135,19 +144,29 @@ async fn a_batch_is_stored_whole_or_not_at_all() {
     catalog.put(put([playbook("a", "v1.0.0"), playbook("b", "v1.0.0")])).await.unwrap();
     let mut other = playbook("b", "v1.0.0");
     other.labels = labels([("a", "b")]);
-    let error = catalog.put(put([playbook("a", "v2.0.0"), other.clone(), playbook("c", "v1.0.0")])).await.unwrap_err();
+    let error = catalog
+        .put(put([playbook("a", "v2.0.0"), other.clone(), playbook("c", "v1.0.0")]))
+        .await
+        .unwrap_err();
     assert_eq!((error.kind(), error.was_applied()), (ErrorKind::AlreadyExists, Some(Applied::No)));
     assert_eq!(error.message(), other.taken().message());
     assert_eq!(get(&catalog, Lookup::Latest).await.unwrap().playbook.version, version("v1.0.0"));
     assert_eq!(catalog.list(ListPlaybooks::default()).await.unwrap().playbooks.len(), 2);
 
     catalog.put(put([playbook("a", "v2.0.0")])).await.unwrap();
-    let report = catalog.put(put([playbook("a", "v1.0.0"), playbook("a", "v2.0.0").clone()].map(|mut new| {
-        new.is_latest = new.version == version("v1.0.0");
-        new
-    }))).await.unwrap();
+    let report = catalog
+        .put(put([playbook("a", "v1.0.0"), playbook("a", "v2.0.0").clone()].map(|mut new| {
+            new.is_latest = new.version == version("v1.0.0");
+            new
+        })))
+        .await
+        .unwrap();
     assert_eq!((report.stored, report.repeated), (0, 2));
-    assert_eq!(get(&catalog, Lookup::Latest).await.unwrap().playbook.version, version("v2.0.0"), "nothing changed");
+    assert_eq!(
+        get(&catalog, Lookup::Latest).await.unwrap().playbook.version,
+        version("v2.0.0"),
+        "nothing changed"
+    );
 }
 
 // S3-PB-022: somebody's open transaction by hand makes a write wait, and then say that it may be tried again.
@@ -212,7 +231,8 @@ async fn nobody_writes_while_another_backend_owns_the_module() {
     let catalog = catalog(&db).await;
     catalog.put(put([playbook("a", "v1.0.0")])).await.unwrap();
     let hand = db.client().await.unwrap();
-    let insert = "INSERT INTO playbook_store.playbook_catalog (playbook_id, version, name, description, content)
+    let insert =
+        "INSERT INTO playbook_store.playbook_catalog (playbook_id, version, name, description, content)
                   VALUES ('b', 'v1.0.0', 'by hand', '', '')";
     hand.batch_execute("SET ROLE changeover_owner; SET changeover.tenant_id = 'acme'").await.unwrap();
     hand.batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ").await.unwrap();
@@ -277,13 +297,20 @@ async fn the_migrations_go_down_and_up_again() {
     let ids: Vec<_> = applied.iter().map(|it| it.id.as_str()).collect();
     assert_eq!(
         ids,
-        ["base/0001_roles_and_modules", "playbooks/0001_catalog", "playbooks/0002_writes", "playbooks/0003_reads"]
+        [
+            "base/0001_roles_and_modules",
+            "playbooks/0001_catalog",
+            "playbooks/0002_writes",
+            "playbooks/0003_reads",
+            "playbooks/0004_nothing_rounded",
+        ]
     );
     assert!(migrations.up().await.unwrap().is_empty());
-    for steps in [1, 2, 3] {
+    for steps in [1, 2, 3, 4] {
         migrations.down(steps, false).await.unwrap();
         assert_eq!(migrations.up().await.unwrap().len(), steps as usize);
     }
-    let left = "SELECT count(*) FROM changeover.module WHERE module = 'playbooks' AND cardinality(tables) = 1";
+    let left =
+        "SELECT count(*) FROM changeover.module WHERE module = 'playbooks' AND cardinality(tables) = 1";
     assert_eq!(db.query(left, &[]).await.unwrap()[0].get::<_, i64>(0), 1);
 }
