@@ -75,19 +75,13 @@ BEGIN
     WHERE tenant_id = NEW.tenant_id AND playbook_id = NEW.playbook_id AND version = NEW.version;
 END;
 
--- Counts the changes that a search can see, whoever makes them: what lets a program keep the vectors in memory. It
--- begins anywhere, so that a catalog that was made anew is not taken for the one before.
+-- Moves with every change that a search can see, whoever makes it: what lets a program keep the vectors in memory.
 CREATE TABLE playbook_catalog_stamp (
     one     INTEGER NOT NULL PRIMARY KEY CHECK (one = 1),
     changes INTEGER NOT NULL CHECK (typeof(changes) = 'integer')
 );
-INSERT INTO playbook_catalog_stamp (one, changes) VALUES (1, abs(random() % 1000000000000000));
+INSERT INTO playbook_catalog_stamp (one, changes) VALUES (1, 0);
 CREATE TRIGGER playbook_catalog_stamp_insert AFTER INSERT ON playbook_catalog
 BEGIN UPDATE playbook_catalog_stamp SET changes = changes + 1; END;
-CREATE TRIGGER playbook_catalog_stamp_delete AFTER DELETE ON playbook_catalog
-BEGIN UPDATE playbook_catalog_stamp SET changes = changes + 1; END;
-CREATE TRIGGER playbook_catalog_stamp_update AFTER UPDATE ON playbook_catalog
-WHEN NEW.status IS NOT OLD.status OR NEW.is_latest_version IS NOT OLD.is_latest_version
-  OR NEW.embedding IS NOT OLD.embedding OR NEW.labels IS NOT OLD.labels OR NEW.version IS NOT OLD.version
-  OR NEW.playbook_id IS NOT OLD.playbook_id OR NEW.tenant_id IS NOT OLD.tenant_id
+CREATE TRIGGER playbook_catalog_stamp_update AFTER UPDATE OF status, is_latest_version, embedding ON playbook_catalog
 BEGIN UPDATE playbook_catalog_stamp SET changes = changes + 1; END;
