@@ -216,17 +216,15 @@ impl Schema {
     /// record of them.
     pub(crate) fn is_adopted(&self, conn: &mut SqliteConnection) -> Result<bool, Failure> {
         let records = self.applied(conn)?;
-        match records.iter().find(|record| !record.id.starts_with("base/")) {
-            Some(record) => Ok(record.adopted),
-            None => {
-                for (table, _) in legacy_tables(self.family) {
-                    if has_table(conn, &render(table, &self.prefix))? {
-                        return Ok(true);
-                    }
-                }
-                Ok(false)
+        if let Some(record) = records.iter().find(|record| !record.id.starts_with("base/")) {
+            return Ok(record.adopted);
+        }
+        for (table, _) in legacy_tables(self.family) {
+            if has_table(conn, &render(table, &self.prefix))? {
+                return Ok(true);
             }
         }
+        Ok(false)
     }
 
     fn begin_log(&self, conn: &mut SqliteConnection, adopted: bool) -> Result<(), Failure> {

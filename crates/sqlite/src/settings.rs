@@ -71,6 +71,7 @@ pub(crate) enum Epoch {
 
 /// The settings, checked.
 #[derive(Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a setting of its own")]
 pub(crate) struct Options {
     /// The name of the backend, for messages.
     pub(crate) name: String,

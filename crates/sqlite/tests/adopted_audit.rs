@@ -1,5 +1,7 @@
 //! Audit events that legacy programs wrote: read strictly, ordered by their instants, and written so that they can go on.
 
+#![allow(clippy::unwrap_used, reason = "a test says what it expects by failing")]
+
 mod common;
 
 use changeover_core::audit::{

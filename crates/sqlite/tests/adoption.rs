@@ -1,6 +1,8 @@
 //! A whole file of legacy programs: all of its tables, thousands of rows, bad values of every sort; served as it is while
 //! an old program goes on writing.
 
+#![allow(clippy::unwrap_used, reason = "a test says what it expects by failing")]
+
 mod common;
 
 use std::collections::{BTreeMap, BTreeSet};

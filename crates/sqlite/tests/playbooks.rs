@@ -1,6 +1,8 @@
 //! The playbook catalog on a native file and on an adopted one, as far as SQLite makes a difference; the contract itself
 //! is the conformance suite's matter.
 
+#![allow(clippy::unwrap_used, reason = "a test says what it expects by failing")]
+
 mod common;
 
 use std::collections::BTreeMap;

@@ -20,7 +20,7 @@ pub(super) fn event(row: &Row, epoch: Epoch) -> Result<AuditEvent> {
     let sequence = sequence.ok_or_else(|| read.corrupt("rowid", "is not an integer"))?;
     let [id, kind, category, outcome, at, date, service, version, actor_type, actor, actor_name] =
         std::array::from_fn(|index| column::FIRST + index);
-    let [resource_type, resource, resource_name, data, correlation, parent, trace, span, metadata] =
+    let [resource_type, resource, resource_name, payload, correlation, parent, trace, span, metadata] =
         std::array::from_fn(|index| column::FIRST + 11 + index);
     let event = NewAuditEvent {
         event_id: read.id("event_id", id)?,
@@ -36,7 +36,7 @@ pub(super) fn event(row: &Row, epoch: Epoch) -> Result<AuditEvent> {
         resource_type: read.text("resource_type", resource_type)?,
         resource_id: read.text("resource_id", resource)?,
         resource_name: read.optional("resource_name", resource_name, Reader::text)?,
-        event_data: read.object("event_data", data)?,
+        event_data: read.object("event_data", payload)?,
         correlation_id: read.optional("correlation_id", correlation, Reader::text)?,
         parent_event_id: read.optional("parent_event_id", parent, Reader::id)?,
         trace_id: read.optional("trace_id", trace, Reader::text)?,
@@ -89,9 +89,8 @@ fn parse_time(text: &str, epoch: Epoch) -> Option<Timestamp> {
     let unit = match epoch {
         Epoch::Refuse => return None,
         Epoch::Seconds => 1_000_000,
-        Epoch::Milliseconds => 1_000,
         Epoch::BySize if number < 100_000_000_000 => 1_000_000,
-        Epoch::BySize => 1_000,
+        Epoch::Milliseconds | Epoch::BySize => 1_000,
     };
     Timestamp::from_micros(number.checked_mul(unit)?).ok()
 }

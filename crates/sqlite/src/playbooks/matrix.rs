@@ -116,8 +116,8 @@ impl Matrix {
         let mut least = f64::from(-MARGIN) + floor(request.min_confidence);
         if found.len() > wanted {
             // Whatever is among the wanted ones by its confidence is not below the last of them here by more than this.
-            let (_, last, _) = found.select_nth_unstable_by(wanted - 1, |a, b| b.0.total_cmp(&a.0));
-            least = least.max(f64::from(last.0.max(0.0) - 2.0 * MARGIN));
+            let (_, worst, _) = found.select_nth_unstable_by(wanted - 1, |a, b| b.0.total_cmp(&a.0));
+            least = least.max(f64::from(worst.0.max(0.0) - 2.0 * MARGIN));
         }
         let (mut near, mut opposite) = (Vec::new(), Vec::new());
         for (product, entry) in found {
