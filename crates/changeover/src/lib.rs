@@ -82,6 +82,7 @@
 mod db;
 mod home;
 mod module;
+mod partitions;
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 pub mod projection;
 mod retry;
@@ -95,6 +96,7 @@ pub use changeover_core::events::{Expected, RecordedEvent, StreamId, Version};
 pub use changeover_core::*;
 pub use db::{Db, connect_lazily, connect_to_look, connect_with};
 pub use module::Module;
+pub use partitions::{AuditMonth, AuditMonths};
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 pub use projection::{Projection, Projector};
 #[cfg(feature = "settings")]
