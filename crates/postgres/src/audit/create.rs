@@ -1,7 +1,7 @@
 //! One call of the write function: batches into arrays, outcomes into answers.
 
 use changeover_core::audit::{Create, Created, NewAuditEvent};
-use changeover_core::{Applied, Error, ErrorKind, Result, Uuid};
+use changeover_core::{Applied, Error, ErrorKind, Result, Text, Uuid};
 use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 
@@ -80,18 +80,18 @@ impl<'a> Arrays<'a> {
                 arrays.outcome.push(event.event_outcome.as_str());
                 arrays.timestamp.push(event.event_timestamp.into());
                 arrays.service.push(event.service_name.as_str());
-                arrays.service_version.push(event.service_version.as_ref().map(|text| text.as_str()));
+                arrays.service_version.push(event.service_version.as_ref().map(Text::as_str));
                 arrays.actor_type.push(event.actor_type.as_str());
-                arrays.actor_id.push(event.actor_id.as_ref().map(|text| text.as_str()));
-                arrays.actor_name.push(event.actor_name.as_ref().map(|text| text.as_str()));
+                arrays.actor_id.push(event.actor_id.as_ref().map(Text::as_str));
+                arrays.actor_name.push(event.actor_name.as_ref().map(Text::as_str));
                 arrays.resource_type.push(event.resource_type.as_str());
                 arrays.resource_id.push(event.resource_id.as_str());
-                arrays.resource_name.push(event.resource_name.as_ref().map(|text| text.as_str()));
+                arrays.resource_name.push(event.resource_name.as_ref().map(Text::as_str));
                 arrays.data.push(JsonOut(&event.event_data));
-                arrays.correlation.push(event.correlation_id.as_ref().map(|text| text.as_str()));
+                arrays.correlation.push(event.correlation_id.as_ref().map(Text::as_str));
                 arrays.parent.push(event.parent_event_id);
-                arrays.trace.push(event.trace_id.as_ref().map(|text| text.as_str()));
-                arrays.span.push(event.span_id.as_ref().map(|text| text.as_str()));
+                arrays.trace.push(event.trace_id.as_ref().map(Text::as_str));
+                arrays.span.push(event.span_id.as_ref().map(Text::as_str));
                 arrays.metadata.push(JsonOut(&event.metadata));
                 arrays.digest.push(digest);
             }

@@ -1,6 +1,8 @@
 //! The audit repository of one module and tenant.
 
+mod check;
 mod create;
+mod partitions;
 mod read;
 mod retain;
 mod transaction;
@@ -22,6 +24,7 @@ use changeover_core::{
     Applied, AuditRepository, Capabilities, Detail, Error, ErrorKind, ModuleScope, Result, TenantId, Uuid,
 };
 
+pub(crate) use check::check;
 pub(crate) use create::Batch;
 
 use crate::client::PgClient;

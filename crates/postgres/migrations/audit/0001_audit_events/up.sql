@@ -66,6 +66,8 @@ CREATE INDEX IF NOT EXISTS idx_audit_events_event_type
 CREATE INDEX IF NOT EXISTS idx_audit_events_event_category
     ON audit_store.audit_events (tenant_id, event_category, event_timestamp DESC);
 CREATE INDEX IF NOT EXISTS idx_audit_events_correlation_id
+    ON audit_store.audit_events (tenant_id, correlation_id, event_timestamp DESC) WHERE correlation_id IS NOT NULL;
+CREATE INDEX IF NOT EXISTS idx_audit_events_chain
     ON audit_store.audit_events (tenant_id, correlation_id, sequence) WHERE correlation_id IS NOT NULL;
 CREATE INDEX IF NOT EXISTS idx_audit_events_service_name
     ON audit_store.audit_events (tenant_id, service_name, event_timestamp DESC);
@@ -214,12 +216,14 @@ LANGUAGE sql IMMUTABLE PARALLEL SAFE
 RETURN pg_catalog.make_date(extract(year FROM p_day)::integer, extract(month FROM p_day)::integer, 1);
 COMMENT ON FUNCTION audit_store.month_of(date) IS 'First day of the day''s month';
 
--- The partition of a month, null if there is none. Only a partition of this schema's table counts (DEF-14).
+-- The partition of a month, null if there is none. Only a partition of this schema's table counts (DEF-14). Found in the
+-- catalogue's rows and not by to_regclass, which may still remember that there was none when another session, which this
+-- one has just waited for, has made it.
 CREATE OR REPLACE FUNCTION audit_store.partition_of(p_month date) RETURNS regclass
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
-RETURN (SELECT i.inhrelid::regclass FROM pg_catalog.pg_inherits AS i
+RETURN (SELECT c.oid::regclass FROM pg_catalog.pg_inherits AS i JOIN pg_catalog.pg_class AS c ON c.oid = i.inhrelid
          WHERE i.inhparent = to_regclass('audit_store.audit_events')
-           AND i.inhrelid = to_regclass('audit_store.audit_events_' || to_char(p_month::timestamp, 'YYYY_MM')));
+           AND c.relname = 'audit_events_' || to_char(p_month::timestamp, 'YYYY_MM'));
 COMMENT ON FUNCTION audit_store.partition_of(date) IS 'Partition of the month that begins on a day; null if there is none';
 
 -- Creates a month's partition apart and then attaches it: to create it in place would lock readers and writers out
@@ -269,13 +273,14 @@ CREATE OR REPLACE FUNCTION audit_store.create_audit_events_partition(
 ) RETURNS text[]
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $create_partition$
 DECLARE
-    v_month date := audit_store.month_of(p_today);
+    v_month date;
     v_name  text;
     v_made  text[] := '{}';
 BEGIN
-    IF p_today IS NULL OR p_today > clock_timestamp() + interval '10 years' THEN
-        RAISE EXCEPTION 'partitions are made for a day of the next ten years, not for %', p_today USING ERRCODE = 'CO400';
+    IF p_today IS NULL OR p_today < '1970-01-01' OR p_today > (clock_timestamp() AT TIME ZONE 'UTC') + interval '10 years' THEN
+        RAISE EXCEPTION 'partitions are made for a day from 1970 to ten years from now, not for %', p_today USING ERRCODE = 'CO400';
     END IF;
+    v_month := audit_store.month_of(p_today);
     FOR ahead IN 0..3 LOOP
         v_name := audit_store.ensure_month(v_month);
         IF v_name IS NOT NULL THEN

@@ -76,9 +76,9 @@ COMMENT ON AGGREGATE audit_store.chain(bytea, bytea) IS 'The last link of a hash
 --
 -- A request is stored whole or not at all, whatever becomes of the others. An event whose id is stored with the same
 -- digest is repeated and nothing more is asked of it. Otherwise a request is judged in this order:
+--   time       an event is before 1970 or more than five minutes ahead of this server's clock: event_id names the first
 --   exists     an id is stored with another digest: event_id names the first
 --   no_parent  a parent is neither stored nor stands earlier in the request: event_id names the first missing parent
---   time       an event is before 1970 or more than five minutes ahead of this server's clock: event_id names the first
 --   stored     stored says how many are new, repeated how many were there
 CREATE OR REPLACE FUNCTION audit_store.record(
     p_tenant text, p_chained boolean,
@@ -91,7 +91,7 @@ LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET plan_cache_mode = force_generic_plan AS $record$
 #variable_conflict use_column
 DECLARE
-    v_verdict  text[];               -- of each event: new, repeated, exists, no_parent or time
+    v_verdict  text[];               -- of each event: new, repeated, time, exists or no_parent
     v_refused  integer[];            -- requests that are not stored
     v_months   date[];               -- months of what is stored
     v_count    bigint;               -- how many events are stored
@@ -108,12 +108,12 @@ BEGIN
       INTO v_verdict, v_refused, v_months
       FROM (SELECT e.i, e.request, e.at,
                    CASE WHEN k.digest = e.digest THEN 'repeated'
+                        WHEN (e.at >= '1970-01-01 00:00:00+00' AND e.at <= v_latest) IS NOT TRUE THEN 'time'
                         WHEN k.digest IS NOT NULL THEN 'exists'
                         WHEN e.parent IS NOT NULL AND p.is_stored IS NULL
                              AND NOT coalesce(e_request[array_position(e_id, e.parent)] = e.request
                                               AND array_position(e_id, e.parent) < e.i, false) THEN 'no_parent'
-                        WHEN e.at >= '1970-01-01 00:00:00+00' AND e.at <= v_latest THEN 'new'
-                        ELSE 'time' END AS verdict
+                        ELSE 'new' END AS verdict
               FROM unnest(e_request, e_id, e_timestamp, e_parent, e_digest)
                    WITH ORDINALITY AS e (request, id, at, parent, digest, i)
               LEFT JOIN LATERAL (SELECT k.digest FROM audit_store.audit_event_id AS k
@@ -139,26 +139,25 @@ BEGIN
           FROM unnest(e_request, v_verdict, e_id, e_timestamp, e_digest) AS e (request, verdict, id, at, digest)
          WHERE e.verdict = 'new' AND e.request <> ALL (v_refused);
 
+        -- No join of these, whose sizes the planner cannot know: it would compare each with each.
         WITH fresh AS MATERIALIZED (
-            SELECT e.*, v_sequence + row_number() OVER (ORDER BY e.i) AS sequence
+            SELECT e.*, v_sequence + row_number() OVER (ORDER BY e.i) AS sequence,
+                   audit_store.chain(c.link, e.digest) FILTER (WHERE p_chained AND e.correlation IS NOT NULL)
+                       OVER (PARTITION BY e.correlation ORDER BY e.i) AS link
               FROM unnest(e_request, v_verdict, e_id, e_type, e_category, e_outcome, e_timestamp, e_service,
                           e_service_version, e_actor_type, e_actor_id, e_actor_name, e_resource_type, e_resource_id,
                           e_resource_name, e_data, e_correlation, e_parent, e_trace, e_span, e_metadata, e_digest)
                    WITH ORDINALITY AS e (request, verdict, id, type, category, outcome, at, service, service_version,
                           actor_type, actor_id, actor_name, resource_type, resource_id, resource_name, data, correlation,
                           parent, trace, span, metadata, digest, i)
-             WHERE e.verdict = 'new' AND e.request <> ALL (v_refused)
-        ), chained AS MATERIALIZED (
-            SELECT f.sequence, f.correlation, f.id,
-                   audit_store.chain(c.link, f.digest) OVER (PARTITION BY f.correlation ORDER BY f.sequence) AS link
-              FROM fresh AS f
               LEFT JOIN LATERAL (SELECT c.link FROM audit_store.audit_chain AS c
-                                  WHERE c.tenant_id = p_tenant AND c.correlation_id = f.correlation LIMIT 1) AS c ON true
-             WHERE p_chained AND f.correlation IS NOT NULL
+                                  WHERE p_chained AND c.tenant_id = p_tenant AND c.correlation_id = e.correlation LIMIT 1) AS c
+                ON true
+             WHERE e.verdict = 'new' AND e.request <> ALL (v_refused)
         ), heads AS (
             INSERT INTO audit_store.audit_chain (tenant_id, correlation_id, sequence, event_id, link)
-            SELECT DISTINCT ON (l.correlation) p_tenant, l.correlation, l.sequence, l.id, l.link
-              FROM chained AS l ORDER BY l.correlation, l.sequence DESC
+            SELECT DISTINCT ON (f.correlation) p_tenant, f.correlation, f.sequence, f.id, f.link
+              FROM fresh AS f WHERE f.link IS NOT NULL ORDER BY f.correlation, f.sequence DESC
             ON CONFLICT (tenant_id, correlation_id) DO UPDATE
                 SET sequence = EXCLUDED.sequence, event_id = EXCLUDED.event_id, link = EXCLUDED.link
         )
@@ -168,8 +167,8 @@ BEGIN
             event_data, correlation_id, parent_event_id, trace_id, span_id, metadata, recorded_at, content_digest, chain_link)
         SELECT p_tenant, f.sequence, f.id, f.type, f.category, f.outcome, f.at, (f.at AT TIME ZONE 'UTC')::date,
                f.service, f.service_version, f.actor_type, f.actor_id, f.actor_name, f.resource_type, f.resource_id,
-               f.resource_name, f.data, f.correlation, f.parent, f.trace, f.span, f.metadata, v_now, f.digest, l.link
-          FROM fresh AS f LEFT JOIN chained AS l ON l.sequence = f.sequence;
+               f.resource_name, f.data, f.correlation, f.parent, f.trace, f.span, f.metadata, v_now, f.digest, f.link
+          FROM fresh AS f ORDER BY f.sequence;
     END IF;
 
     RETURN QUERY
@@ -178,11 +177,11 @@ BEGIN
            CASE v.fault WHEN 'no_parent' THEN e_parent[v.place] ELSE e_id[v.place] END
       FROM (SELECT e.request, count(*) FILTER (WHERE e.verdict = 'new') AS fresh,
                    count(*) FILTER (WHERE e.verdict = 'repeated') AS repeated,
-                   CASE WHEN bool_or(e.verdict = 'exists') THEN 'exists'
-                        WHEN bool_or(e.verdict = 'no_parent') THEN 'no_parent'
-                        WHEN bool_or(e.verdict = 'time') THEN 'time' END AS fault,
-                   coalesce(min(e.i) FILTER (WHERE e.verdict = 'exists'), min(e.i) FILTER (WHERE e.verdict = 'no_parent'),
-                            min(e.i) FILTER (WHERE e.verdict = 'time')) AS place
+                   CASE WHEN bool_or(e.verdict = 'time') THEN 'time'
+                        WHEN bool_or(e.verdict = 'exists') THEN 'exists'
+                        WHEN bool_or(e.verdict = 'no_parent') THEN 'no_parent' END AS fault,
+                   coalesce(min(e.i) FILTER (WHERE e.verdict = 'time'), min(e.i) FILTER (WHERE e.verdict = 'exists'),
+                            min(e.i) FILTER (WHERE e.verdict = 'no_parent')) AS place
               FROM unnest(e_request, v_verdict) WITH ORDINALITY AS e (request, verdict, i) GROUP BY e.request) AS v;
 END
 $record$;

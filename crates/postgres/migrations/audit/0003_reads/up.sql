@@ -22,7 +22,8 @@ RETURN concat_ws(' AND ', 'e.tenant_id = $1',
     CASE WHEN p_values[8] IS NOT NULL THEN 'e.resource_id = $2[8]' END,
     CASE WHEN p_values[9] IS NOT NULL THEN 'e.correlation_id = $2[9]' END,
     CASE WHEN p_start IS NOT NULL THEN 'e.event_timestamp >= $3 AND e.event_date >= ($3 AT TIME ZONE ''UTC'')::date' END,
-    CASE WHEN p_end IS NOT NULL THEN 'e.event_timestamp < $4 AND e.event_date <= ($4 AT TIME ZONE ''UTC'')::date' END);
+    CASE WHEN p_end IS NOT NULL THEN 'e.event_timestamp < $4'
+        ' AND e.event_date <= (($4 - interval ''1 microsecond'') AT TIME ZONE ''UTC'')::date' END);
 COMMENT ON FUNCTION audit_store.conditions(text[], timestamptz, timestamptz) IS 'The conditions of a filter as SQL over parameters';
 
 -- A page. p_values: type, category, outcome, service, actor type, actor id, resource type, resource id, correlation id;

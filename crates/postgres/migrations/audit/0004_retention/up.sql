@@ -62,9 +62,18 @@ DECLARE
     v_done    boolean;
     v_more    boolean;
     v_at_once boolean;
+    v_again   boolean;
     v_month   record;
-    v_next    record;
-    v_event   audit_store.audit_events;
+    -- Events without children, in the order they go; and parents that lost their last child.
+    v_free      uuid[];
+    v_dates     date[];
+    v_times     timestamptz[];
+    v_place     integer := 1;
+    v_orphans   uuid[] := '{}';
+    v_parent    record;
+    v_next      uuid;
+    v_next_date date;
+    v_event     audit_store.audit_events;
     -- What was removed and is still to be forgotten.
     v_ids          uuid[];
     v_categories   text[];
@@ -93,8 +102,8 @@ BEGIN
             LOOP
                 EXIT WHEN v_left = 0;
                 SELECT array_agg(e.event_id), array_agg(e.event_category), array_agg(e.correlation_id),
-                       array_agg(e.sequence), array_agg(e.chain_link)
-                  INTO v_ids, v_categories, v_correlations, v_sequences, v_links
+                       array_agg(e.sequence), array_agg(e.chain_link), bool_or(e.parent_event_id IS NOT NULL)
+                  INTO v_ids, v_categories, v_correlations, v_sequences, v_links, v_again
                   FROM (SELECT e.* FROM audit_store.audit_events AS e
                          WHERE e.tenant_id = p_tenant AND e.event_date >= v_month.first AND e.event_date < v_month.next
                            -- One more than may go says that not all may.
@@ -122,48 +131,66 @@ BEGIN
                 v_removed := audit_store.add_counts(v_removed, p_categories, v_categories);
                 v_left := v_left - cardinality(v_ids);
                 v_more := true;
+                -- Without its children an older month may go whole now.
+                EXIT WHEN v_again;
             END LOOP;
             EXIT WHEN NOT v_more;
         END LOOP;
 
-        LOOP
-            v_ids := '{}'; v_categories := '{}'; v_correlations := '{}'; v_sequences := '{}'; v_links := '{}';
-            FOR v_next IN
-                SELECT e.event_id, e.event_date, e.event_timestamp FROM audit_store.audit_events AS e
+        SELECT array_agg(e.event_id), array_agg(e.event_date), array_agg(e.event_timestamp)
+          INTO v_free, v_dates, v_times
+          FROM (SELECT e.event_id, e.event_date, e.event_timestamp FROM audit_store.audit_events AS e
                  WHERE e.tenant_id = p_tenant AND e.event_date <= v_last
                    AND audit_store.is_due(e.event_category, e.event_date, p_categories, v_lasts)
                    AND NOT EXISTS (SELECT FROM audit_store.audit_events AS child
                                     WHERE child.tenant_id = p_tenant AND child.parent_event_id = e.event_id)
-                 ORDER BY e.event_timestamp, e.event_id LIMIT nullif(v_left, 9223372036854775807)
-            LOOP
-                -- Its parent, if that was the last child, is the next in turn, and so on.
-                WHILE v_next IS NOT NULL AND v_left > 0 LOOP
-                    DELETE FROM audit_store.audit_events AS e
-                     WHERE e.tenant_id = p_tenant AND e.event_id = v_next.event_id AND e.event_date = v_next.event_date
-                    RETURNING e.* INTO v_event;
-                    v_ids := v_ids || v_event.event_id;
-                    v_categories := v_categories || v_event.event_category;
-                    v_correlations := v_correlations || v_event.correlation_id;
-                    v_sequences := v_sequences || v_event.sequence;
-                    v_links := v_links || v_event.chain_link;
-                    v_left := v_left - 1;
-                    SELECT e.event_id, e.event_date, e.event_timestamp INTO v_next
-                      FROM audit_store.audit_event_id AS k
-                      JOIN audit_store.audit_events AS e
-                        ON e.tenant_id = p_tenant AND e.event_id = k.event_id AND e.event_date = k.event_date
-                     WHERE k.tenant_id = p_tenant AND k.event_id = v_event.parent_event_id
-                       AND audit_store.is_due(e.event_category, e.event_date, p_categories, v_lasts)
-                       AND (e.event_timestamp, e.event_id) < (v_event.event_timestamp, v_event.event_id)
-                       AND NOT EXISTS (SELECT FROM audit_store.audit_events AS child
-                                        WHERE child.tenant_id = p_tenant AND child.parent_event_id = e.event_id);
-                END LOOP;
-                EXIT WHEN v_left = 0;
-            END LOOP;
-            EXIT WHEN cardinality(v_ids) = 0;
-            PERFORM audit_store.forget(p_tenant, v_ids, v_correlations, v_sequences, v_links);
-            v_removed := audit_store.add_counts(v_removed, p_categories, v_categories);
-            EXIT WHEN v_left = 0;
+                 ORDER BY e.event_timestamp, e.event_id LIMIT nullif(v_left, 9223372036854775807)) AS e;
+        v_ids := '{}'; v_categories := '{}'; v_correlations := '{}'; v_sequences := '{}'; v_links := '{}';
+        WHILE v_left > 0 LOOP
+            v_next := v_free[v_place];
+            v_next_date := v_dates[v_place];
+            IF cardinality(v_orphans) > 0 THEN
+                SELECT e.event_id, e.event_date, e.event_timestamp INTO v_parent
+                  FROM unnest(v_orphans) AS o (id)
+                  JOIN audit_store.audit_event_id AS k ON k.tenant_id = p_tenant AND k.event_id = o.id
+                  JOIN audit_store.audit_events AS e
+                    ON e.tenant_id = p_tenant AND e.event_id = k.event_id AND e.event_date = k.event_date
+                 ORDER BY e.event_timestamp, e.event_id LIMIT 1;
+                IF v_next IS NULL OR (v_parent.event_timestamp, v_parent.event_id) < (v_times[v_place], v_next) THEN
+                    v_next := v_parent.event_id;
+                    v_next_date := v_parent.event_date;
+                END IF;
+            END IF;
+            EXIT WHEN v_next IS NULL;
+            IF v_next = v_free[v_place] THEN
+                v_place := v_place + 1;
+            ELSE
+                v_orphans := array_remove(v_orphans, v_next);
+            END IF;
+
+            DELETE FROM audit_store.audit_events AS e
+             WHERE e.tenant_id = p_tenant AND e.event_id = v_next AND e.event_date = v_next_date
+            RETURNING e.* INTO v_event;
+            v_ids := v_ids || v_event.event_id;
+            v_categories := v_categories || v_event.event_category;
+            v_correlations := v_correlations || v_event.correlation_id;
+            v_sequences := v_sequences || v_event.sequence;
+            v_links := v_links || v_event.chain_link;
+            v_left := v_left - 1;
+            IF v_event.parent_event_id IS NOT NULL AND EXISTS (
+                SELECT FROM audit_store.audit_event_id AS k
+                  JOIN audit_store.audit_events AS e
+                    ON e.tenant_id = p_tenant AND e.event_id = k.event_id AND e.event_date = k.event_date
+                 WHERE k.tenant_id = p_tenant AND k.event_id = v_event.parent_event_id
+                   AND audit_store.is_due(e.event_category, e.event_date, p_categories, v_lasts)
+                   AND NOT EXISTS (SELECT FROM audit_store.audit_events AS child
+                                    WHERE child.tenant_id = p_tenant AND child.parent_event_id = e.event_id))
+            THEN
+                v_orphans := v_orphans || v_event.parent_event_id;
+            END IF;
         END LOOP;
+        PERFORM audit_store.forget(p_tenant, v_ids, v_correlations, v_sequences, v_links);
+        v_removed := audit_store.add_counts(v_removed, p_categories, v_categories);
 
         v_done := v_left > 0 OR NOT EXISTS (
             SELECT FROM audit_store.audit_events AS e
