@@ -50,6 +50,7 @@ pub(crate) const SHIPPED: &[Shipped] = &[
     shipped!("playbooks", "0002_writes"),
     shipped!("playbooks", "0003_reads"),
     shipped!("playbooks", "0004_nothing_rounded"),
+    shipped!("playbooks", "0005_candidates"),
 ];
 
 impl Shipped {
