@@ -61,17 +61,18 @@ pub async fn sqlite(plan: Plan, count: usize) -> Result<(), AnyError> {
                 async move { tokio::task::spawn_blocking(move || raw_sqlite::records(&file, batch, plan)).await? }
             };
             let ours = || creates(&repository, tasks, batch, plan);
-            point(plan, &format!("  SQLite, {tasks} tasks x {batch}"), "rec/s", Goal::None, raw, ours).await?;
+            point(plan, &format!("  SQLite, {tasks} tasks x {batch}"), "rec/s", Goal::None, raw, ours)
+                .await?;
         }
     }
 
-    println!("audit query over {count} records, p50 in ms, both ours: newest first beside a page of one record");
+    println!(
+        "audit query over {count} records, p50 in ms, both ours: newest first beside a page of one record"
+    );
     fill(&repository, count).await?;
     let one = AuditQuery { limit: Limit::new(1)?, ..AuditQuery::default() };
     for (name, filter, _) in questions()? {
-        let raw = || {
-            timed(plan, async || Ok(repository.query(one.clone()).await?.events.len()))
-        };
+        let raw = || timed(plan, async || Ok(repository.query(one.clone()).await?.events.len()));
         point(plan, name, "ms", Goal::None, raw, || ask(&repository, plan, &filter)).await?;
     }
     Ok(())
@@ -99,7 +100,11 @@ fn questions() -> Result<[(&'static str, AuditFilter, &'static str); 3], AnyErro
     ])
 }
 
-async fn ask(repository: &Arc<dyn AuditRepository>, plan: Plan, filter: &AuditFilter) -> Result<Round, AnyError> {
+async fn ask(
+    repository: &Arc<dyn AuditRepository>,
+    plan: Plan,
+    filter: &AuditFilter,
+) -> Result<Round, AnyError> {
     let query = AuditQuery { filter: filter.clone(), limit: Limit::new(100)?, ..AuditQuery::default() };
     timed(plan, async || Ok(repository.query(query.clone()).await?.events.len())).await
 }

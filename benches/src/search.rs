@@ -75,7 +75,8 @@ pub async fn all(plan: Plan, most: usize) -> Result<(), AnyError> {
 async fn fill(catalog: &Arc<dyn PlaybookCatalog>, rows: &[Embedding]) -> Result<f64, AnyError> {
     let begin = Instant::now();
     for (batch, vectors) in rows.chunks(500).enumerate() {
-        let versions = vectors.iter().enumerate().map(|(place, vector)| playbook(batch * 500 + place, vector));
+        let versions =
+            vectors.iter().enumerate().map(|(place, vector)| playbook(batch * 500 + place, vector));
         catalog.put(Put { versions: versions.collect::<Result<_, _>>()? }).await?;
     }
     #[expect(clippy::cast_precision_loss, reason = "a count of rows")]
@@ -171,7 +172,10 @@ async fn recall(
         let best: Vec<String> =
             exact.iter().take(WANTED).map(|(number, _)| format!("playbook-{number:06}")).collect();
         let found = catalog.search(search(query)?).await?.matches;
-        hits += found.iter().filter(|it| best.iter().any(|id| id == it.playbook.playbook.playbook_id.as_str())).count();
+        hits += found
+            .iter()
+            .filter(|it| best.iter().any(|id| id == it.playbook.playbook.playbook_id.as_str()))
+            .count();
     }
     #[expect(clippy::cast_precision_loss, reason = "a count of results")]
     let share = hits as f64 / (queries.len() * WANTED) as f64;
@@ -211,7 +215,8 @@ fn dot(a: &[f32], b: &[f32]) -> f32 {
 /// Vectors as models make them: of unit length, in groups of texts about one thing. The same in every run.
 fn vectors(count: usize) -> Vec<Embedding> {
     let mut random = Random(0x9e37_79b9_7f4a_7c15);
-    let topics: Vec<Vec<f32>> = (0..TOPICS).map(|_| (0..Embedding::LEN).map(|_| random.next()).collect()).collect();
+    let topics: Vec<Vec<f32>> =
+        (0..TOPICS).map(|_| (0..Embedding::LEN).map(|_| random.next()).collect()).collect();
     (0..count)
         .filter_map(|number| {
             let topic = &topics[number % TOPICS];

@@ -10,6 +10,7 @@ use async_trait::async_trait;
 use changeover_core::audit::{Create, NewAuditEvent};
 use changeover_core::backend::Family;
 use changeover_core::events::Append;
+use changeover_core::playbooks::{NewPlaybook, PlaybookId, PlaybookVersion};
 use changeover_core::{ErrorKind, ModuleName, ModuleScope, OpenBackend, TenantId, Uuid};
 
 /// Why a place could not be made ready.
@@ -326,6 +327,36 @@ pub trait Faults: Send + Sync {
     /// Tries by SQL what the schema itself must refuse (a version or an event id twice, version 0, an event without its
     /// stream) and says for each attempt that was let through what it was.
     async fn break_rules(&self) -> Fault<Vec<String>> {
+        Err(self.otherwise())
+    }
+
+    /// Inserts a version of a playbook by SQL, as people do who manage the catalog by hand: every column as it stands there,
+    /// its hash computed where none is given, without a vector. The refusal, where the database refuses it.
+    async fn insert_playbook_by_sql(&self, _playbook: NewPlaybook) -> Fault<Result<(), String>> {
+        Err(self.otherwise())
+    }
+
+    /// Overwrites the content of a stored version past every rule; its hash stays as it was.
+    async fn overwrite_playbook_content(
+        &self,
+        _playbook_id: &PlaybookId,
+        _version: &PlaybookVersion,
+        _content: &str,
+    ) -> Fault<()> {
+        Err(self.otherwise())
+    }
+
+    /// Tries by SQL what the tables of the catalog must refuse (other content, name, description, labels or hash of a stored
+    /// version; its removal; a second latest version; a status that is none; a rate above 1 or with four decimals; more
+    /// successes than executions; no count; a vector of another size) and says for each attempt that was let through what
+    /// it was.
+    async fn break_playbook_rules(&self) -> Fault<Vec<String>> {
+        Err(self.otherwise())
+    }
+
+    /// The reads of single playbooks (latest, exact, by hash, versions) whose plan, on the tables as they are now, goes
+    /// through a whole table.
+    async fn playbook_full_scans(&self) -> Fault<Vec<String>> {
         Err(self.otherwise())
     }
 

@@ -326,6 +326,112 @@ macro_rules! playbook_cases {
         $crate::$with! { $arguments
             put {
                 version_put_is_read_back_equal_in_every_field,
+                stored_version_with_other_content_is_refused,
+                equal_version_again_changes_nothing,
+                bundle_put_twice_is_stored_once,
+                impossible_batches_are_refused,
+                content_hash_is_checked,
+                refused_put_leaves_no_row,
+                previous_version_need_not_be_stored,
+                put_is_seen_by_other_clients_at_once,
+                content_up_to_the_limit_is_stored_whole,
+                times_are_utc_and_to_the_microsecond,
+            }
+            values {
+                playbook_ids_are_kept_as_given,
+                content_keeps_every_byte,
+                absent_and_empty_are_two_things,
+                long_texts_are_stored_whole_or_refused,
+                up_to_100_labels_are_kept,
+                any_label_key_and_value_is_matched_literally,
+                versions_are_ordered_by_meaning,
+                vectors_are_kept_to_the_bit,
+                case_matters_in_every_script,
+            }
+            latest {
+                new_latest_version_takes_the_mark,
+                version_made_latest_takes_the_mark,
+                writers_at_once_leave_one_latest_version,
+                playbook_without_a_latest_version_is_not_offered,
+                latest_version_that_is_not_active_is_not_offered,
+                two_latest_rows_are_refused_or_corrupt,
+            }
+            reads {
+                each_lookup_finds_its_version,
+                what_is_not_stored_is_not_found,
+                versions_come_newest_first_in_pages,
+                pages_of_versions_begin_below_the_one_named,
+                list_is_ordered_by_the_bytes_of_ids,
+                list_pages_shift_with_no_write,
+                list_begins_after_the_id_named,
+                filters_narrow_the_list_together,
+                content_without_its_hash_is_corrupt,
+                lookups_use_an_index,
+            }
+            changes {
+                stored_versions_never_change_otherwise,
+                each_status_keeps_what_belongs_to_it,
+                figures_are_kept_and_checked,
+                impossible_reasons_are_refused,
+                change_of_a_missing_version_is_not_found,
+                updated_at_moves_on_with_every_change,
+                changes_at_once_leave_one_of_them_whole,
+                tables_keep_the_rules_of_the_catalog,
+                versions_written_by_hand_are_like_others,
+            }
+            search {
+                only_active_latest_versions_are_found,
+                labels_narrow_a_search,
+                confidence_is_cosine_similarity_held_to_0_and_1,
+                threshold_of_0_finds_everything,
+                threshold_of_1_finds_what_is_equal,
+                what_is_at_the_threshold_stays,
+                equal_confidence_is_ordered_by_id,
+                limits_are_kept_or_refused,
+                empty_catalog_finds_nothing,
+                full_pages_come_out_of_thousands,
+                ranking_is_that_of_an_exact_scan,
+                search_sees_what_was_written_before_it,
+                playbooks_stay_searchable_without_their_vectors,
+                searches_change_nothing,
+            }
+            embedding {
+                versions_without_a_vector_are_found,
+                query_and_rows_without_a_vector_are_embedded,
+                long_text_is_cut_for_embedding_only,
+                any_script_is_embedded_and_returned_unchanged,
+                query_without_words_is_invalid,
+                failure_of_the_embedder_fails_the_search,
+                wrong_answers_of_the_embedder_are_refused,
+            }
+            tenants {
+                same_version_in_two_tenants_is_two_versions,
+                playbook_of_another_tenant_does_not_exist,
+                search_finds_the_tenants_own_playbooks_only,
+                put_is_judged_within_the_tenant,
+                change_does_not_reach_another_tenant,
+                hostile_tenant_names_are_names_like_others,
+                tenants_take_turns_on_one_connection,
+                tenants_write_at_once_without_conflict,
+                two_modules_do_not_see_each_other,
+            }
+            lifecycle {
+                closed_catalog_is_unavailable,
+                reopened_catalog_shows_the_same,
+                catalog_without_schema_is_a_schema_mismatch,
+                tables_with_playbooks_go_only_knowingly,
+                answers_through_a_layer_are_the_same,
+                versions_survive_their_lines,
+            }
+            durability {
+                dropped_put_is_stored_whole_or_not_at_all,
+                dropped_change_is_made_whole_or_not_at_all,
+                dropped_search_changes_no_later_answer,
+                put_repeated_after_a_lost_answer_is_stored_once,
+                ended_sessions_cost_a_transient_error_at_most,
+                silent_database_ends_operations_in_time,
+                read_only_database_refuses_writes,
+                errors_show_no_content,
             }
         }
     };

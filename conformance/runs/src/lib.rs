@@ -6,6 +6,7 @@ mod memory;
 mod mutants;
 mod postgres;
 mod postgres_audit;
+mod postgres_playbooks;
 mod sqlite;
 
 use changeover_conformance::Subject;

@@ -12,14 +12,15 @@ use changeover_conformance::{
 use changeover_core::audit::Create;
 use changeover_core::backend::Family;
 use changeover_core::events::Append;
+use changeover_core::playbooks::{NewPlaybook, PlaybookId, PlaybookVersion};
 use changeover_core::{Backend, BackendSettings, ModuleScope, OpenBackend, Result};
 use changeover_postgres::{OpenPostgres, Postgres, Transaction, migrations_key};
 use changeover_testkit::tokio_postgres::Client;
 use changeover_testkit::{Proxy, TestDatabase, database};
 use tokio::sync::OnceCell;
 
-use crate::postgres_audit;
 use crate::sqlite::must;
+use crate::{postgres_audit, postgres_playbooks};
 
 /// A database: `postgres`, or `postgres-direct` where every append has a commit of its own.
 pub struct PostgresHarness<const SHARED: bool> {
@@ -37,21 +38,20 @@ pub type PostgresDirect = PostgresHarness<false>;
 #[async_trait]
 impl<const SHARED: bool> Harness for PostgresHarness<SHARED> {
     const NAME: &str = if SHARED { "postgres" } else { "postgres-direct" };
-    const STORES: &[Family] = &[Family::Events, Family::Audit];
+    const STORES: &[Family] = &[Family::Events, Family::Audit, Family::Playbooks];
 
     async fn start() -> Result<Self, StartError> {
         let migrate = |url: String| async move {
             let client = Postgres.open(&settings(&url)).await?;
-            for store in Self::STORES {
-                let module = changeover_core::ModuleName::new(store.as_str())?;
-                let scope = ModuleScope { module, namespace: None };
-                client.migrations(&scope, *store)?.up().await?;
+            for family in Self::STORES {
+                let scope = module_of(*family)?;
+                client.migrations(&scope, *family)?.up().await?;
                 client.claim(&scope).await?;
             }
             client.close().await;
             Ok::<_, changeover_core::Error>(())
         };
-        let database = database(&format!("{}-conformance", migrations_key()), migrate).await?;
+        let database = database(&format!("suite {}", migrations_key()), migrate).await?;
         Ok(Self { database, proxy: OnceCell::new(), empty: Mutex::default() })
     }
 
@@ -62,6 +62,10 @@ impl<const SHARED: bool> Harness for PostgresHarness<SHARED> {
     fn faults(&self) -> &dyn Faults {
         self
     }
+}
+
+fn module_of(family: Family) -> Result<ModuleScope> {
+    Ok(ModuleScope { module: changeover_core::ModuleName::new(family.as_str())?, namespace: None })
 }
 
 /// Few connections a client: many clients share the server.
@@ -373,6 +377,28 @@ impl<const SHARED: bool> Faults for PostgresHarness<SHARED> {
             copy(new, "stream_id", "99", "'null'::jsonb"),
         ];
         Ok(self.let_through("RESET ROLE", &attempts.each_ref().map(String::as_str)).await)
+    }
+
+    async fn insert_playbook_by_sql(&self, playbook: NewPlaybook) -> Fault<Result<(), String>> {
+        Ok(postgres_playbooks::insert(&self.database, self.tenant().as_str(), &playbook).await)
+    }
+
+    async fn overwrite_playbook_content(
+        &self,
+        playbook_id: &PlaybookId,
+        version: &PlaybookVersion,
+        content: &str,
+    ) -> Fault<()> {
+        postgres_playbooks::overwrite(&self.database, playbook_id, version, content).await;
+        Ok(())
+    }
+
+    async fn break_playbook_rules(&self) -> Fault<Vec<String>> {
+        Ok(postgres_playbooks::break_rules(&self.database).await)
+    }
+
+    async fn playbook_full_scans(&self) -> Fault<Vec<String>> {
+        Ok(postgres_playbooks::full_scans(&self.database).await)
     }
 
     async fn client_with(&self, options: OpenOptions) -> Fault<Arc<dyn OpenBackend>> {

@@ -46,6 +46,7 @@ pub(crate) const SHIPPED: &[Shipped] = &[
     shipped!("playbooks", "0001_catalog"),
     shipped!("playbooks", "0002_writes"),
     shipped!("playbooks", "0003_reads"),
+    shipped!("playbooks", "0004_nothing_rounded"),
 ];
 
 impl Shipped {

@@ -15,6 +15,7 @@
 //! ```
 
 mod audit;
+mod check;
 mod classify;
 mod connect;
 mod database;
@@ -104,14 +105,15 @@ impl OpenSqlite {
         Ok(Self { database: Arc::new(database) })
     }
 
-    /// Begins a transaction in which the user's own tables and the events of a module are written together.
+    /// Begins a transaction in which the user's own tables, the events of a module and audit events are written
+    /// together.
     ///
     /// # Errors
     /// As [`OpenBackend::events`]; `Contention` if another process writes for longer than `busy_timeout`,
     /// `Unavailable` if the turn to write does not come within `pool.connect_timeout`.
     pub async fn begin(&self, scope: &ModuleScope, tenant: &TenantId) -> Result<Transaction> {
         let events = self.open_events(scope, tenant).await?;
-        Transaction::begin(Arc::clone(&self.database), events.0.tables).await
+        Transaction::begin(Arc::clone(&self.database), events.0.tables, tenant.clone()).await
     }
 
     async fn open_events(&self, scope: &ModuleScope, tenant: &TenantId) -> Result<SqliteEvents> {
@@ -182,19 +184,7 @@ impl OpenBackend for OpenSqlite {
     }
 
     async fn check(&self) -> Vec<Check> {
-        let checked = self.database.read(|conn| Ok(sql::first(conn, "PRAGMA quick_check(1)", &[])?)).await;
-        let (ok, detail) = match checked {
-            Ok(row) => {
-                let found = row.and_then(|row| row.cell(0).as_str().map(str::to_owned)).unwrap_or_default();
-                if found == "ok" {
-                    (true, "opened, and its pages are in order".to_owned())
-                } else {
-                    (false, "its pages are damaged; restore the file from a backup".to_owned())
-                }
-            }
-            Err(error) => (false, error.to_string()),
-        };
-        vec![Check { name: format!("SQLite file {}", self.database.options.path.display()), ok, detail }]
+        check::check(&self.database).await
     }
 
     async fn close(&self) {

@@ -8,12 +8,14 @@ use crate::sql::{self, Bind};
 
 /// Whether one of the module's tables is there and holds a row.
 pub(crate) fn holds_rows(conn: &mut SqliteConnection, scope: &ModuleScope) -> Result<bool, Failure> {
-    let events: &[&str] = &["domain_event", "event_stream"];
-    let (prefix, tables) = match (&scope.namespace, scope.module.as_str()) {
-        (Some(namespace), _) => (format!("{namespace}_"), events),
-        (None, "audit") => (String::new(), &["audit_events", "notification_audit"][..]),
-        (None, "playbooks") => (String::new(), &["playbook_catalog"][..]),
-        (None, _) => (String::new(), events),
+    let (prefix, tables): (_, &[&str]) = match (&scope.namespace, scope.module.as_str()) {
+        // A module of the user's own has the families that it asked for.
+        (Some(namespace), _) => {
+            (format!("{namespace}_"), &["domain_event", "event_stream", "audit_events", "playbook_catalog"])
+        }
+        (None, "audit") => (String::new(), &["audit_events", "notification_audit"]),
+        (None, "playbooks") => (String::new(), &["playbook_catalog"]),
+        (None, _) => (String::new(), &["domain_event", "event_stream"]),
     };
     for table in tables {
         let table = format!("{prefix}{table}");

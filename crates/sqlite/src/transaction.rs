@@ -1,14 +1,17 @@
-//! The user's own tables and the events of a module, written in one transaction.
+//! The user's own tables, the events of a module and audit events, written in one transaction.
 
 use std::fmt;
 use std::sync::Arc;
 
+use changeover_core::audit::Create;
 use changeover_core::events::{Append, Appended};
-use changeover_core::{Applied, Error, ErrorKind, Result};
+use changeover_core::{Applied, Error, ErrorKind, ModuleScope, Result, TenantId};
 use diesel::SqliteConnection;
 use diesel::connection::{AnsiTransactionManager, SimpleConnection, TransactionManager};
 use diesel_async::sync_connection_wrapper::SyncConnectionWrapper;
 
+use crate::audit::create::create;
+use crate::audit::tables::AuditTables;
 use crate::classify::{Failure, classify};
 use crate::connect::Turn;
 use crate::database::Database;
@@ -26,11 +29,17 @@ pub struct Transaction {
     turn: Turn,
     database: Arc<Database>,
     tables: Arc<Tables>,
+    tenant: TenantId,
     appends: Vec<Append>,
+    records: Vec<(AuditTables, Create)>,
 }
 
 impl Transaction {
-    pub(crate) async fn begin(database: Arc<Database>, tables: Arc<Tables>) -> Result<Self> {
+    pub(crate) async fn begin(
+        database: Arc<Database>,
+        tables: Arc<Tables>,
+        tenant: TenantId,
+    ) -> Result<Self> {
         let turn = database.write_turn().await?;
         let opener = database.opener();
         let begun = tokio::task::spawn_blocking(move || {
@@ -41,7 +50,7 @@ impl Transaction {
         });
         let conn = begun.await.map_err(|_| stopped())??;
         let connection = SyncConnectionWrapper::new(conn);
-        Ok(Self { connection, turn, database, tables, appends: Vec::new() })
+        Ok(Self { connection, turn, database, tables, tenant, appends: Vec::new(), records: Vec::new() })
     }
 
     /// The connection, inside of the transaction. Nested transactions of diesel are savepoints in it. Never commit or
@@ -60,16 +69,29 @@ impl Transaction {
         Ok(())
     }
 
-    /// Makes the appends in their order, then commits; returns their answers.
+    /// Keeps audit events of a module of this file until [`Transaction::commit`]. Their tables have to be there: open
+    /// the module's audit repository first, or migrate.
     ///
     /// # Errors
-    /// As `EventStore::append` of any of them: nothing of the transaction is stored then, the user's rows included.
-    /// Dropped while it runs it happens whole or not at all.
+    /// As [`Create::validate`]; the events are not kept then.
+    pub fn record(&mut self, scope: &ModuleScope, request: Create) -> Result<()> {
+        request.validate().map_err(|error| error.during("transaction.record").applied(Applied::No))?;
+        let tables = AuditTables::new(scope, &self.tenant, &self.database.options);
+        self.records.push((tables, request));
+        Ok(())
+    }
+
+    /// Makes the appends in their order, records the audit events in theirs, then commits; returns the answers to the
+    /// appends.
+    ///
+    /// # Errors
+    /// As `EventStore::append` and `AuditRepository::create` of any of them: nothing of the transaction is stored then,
+    /// the user's rows included. Dropped while it runs it happens whole or not at all.
     pub async fn commit(self) -> Result<Vec<Appended>> {
-        let Self { mut connection, turn, database, tables, appends } = self;
+        let Self { mut connection, turn, database, tables, tenant: _, appends, records } = self;
         // In a task of its own, for the caller may go away between the appends and the commit.
         let finished = tokio::spawn(async move {
-            let finish = move |conn: &mut SqliteConnection| Ok(finish(conn, &tables, &appends));
+            let finish = move |conn: &mut SqliteConnection| Ok(finish(conn, &tables, &appends, &records));
             let answers = connection.spawn_blocking(finish).await;
             drop(connection);
             drop(turn);
@@ -85,7 +107,12 @@ impl Transaction {
     }
 }
 
-fn finish(conn: &mut SqliteConnection, tables: &Tables, appends: &[Append]) -> Result<Vec<Appended>> {
+fn finish(
+    conn: &mut SqliteConnection,
+    tables: &Tables,
+    appends: &[Append],
+    records: &[(AuditTables, Create)],
+) -> Result<Vec<Appended>> {
     let refuse = |failure: Failure| failure.into_error().applied(Applied::No);
     let depth = AnsiTransactionManager::transaction_manager_status_mut(conn).transaction_depth();
     // SQLite refuses to begin inside of a transaction; diesel does not notice when SQL ended it.
@@ -97,6 +124,9 @@ fn finish(conn: &mut SqliteConnection, tables: &Tables, appends: &[Append]) -> R
     }
     let answers = appends.iter().map(|request| append(conn, tables, request).map_err(refuse));
     let answers = answers.collect::<Result<Vec<_>>>()?;
+    for (tables, request) in records {
+        create(conn, tables, request).map_err(refuse)?;
+    }
     AnsiTransactionManager::commit_transaction(conn).map_err(|error| {
         let error = classify(&error);
         let known = matches!(error.kind(), ErrorKind::Contention | ErrorKind::ReadOnly);
@@ -111,6 +141,9 @@ fn stopped() -> Error {
 
 impl fmt::Debug for Transaction {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Transaction").field("appends", &self.appends.len()).finish_non_exhaustive()
+        f.debug_struct("Transaction")
+            .field("appends", &self.appends.len())
+            .field("records", &self.records.len())
+            .finish_non_exhaustive()
     }
 }

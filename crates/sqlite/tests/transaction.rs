@@ -2,6 +2,7 @@
 
 mod common;
 
+use changeover_core::audit::{AuditFilter, NewAuditEvent, VerifyChain};
 use changeover_core::events::{EventStore, Expected, HeadOf, Version};
 use changeover_core::{Applied, ErrorKind};
 use changeover_sqlite::OpenSqlite;
@@ -89,4 +90,47 @@ async fn a_transaction_ended_by_sql_appends_nothing() {
     transaction.append(one(&stream(), Expected::Any, 1)).unwrap();
     transaction.commit().await.unwrap_err();
     assert!(everything(&*events).await.is_empty());
+}
+
+// A22: audit events are recorded with the business write and the appends, or not at all; parents of the same
+// transaction and chains included.
+#[tokio::test(flavor = "multi_thread")]
+async fn audit_events_are_recorded_in_the_same_transaction() {
+    let (file, open, events) = with_a_table().await;
+    let (audit, place) = (common::audit(&open).await, common::module("audit"));
+    let parent = common::correlated("2024-01-01T00:00:00Z", "c");
+    let child = NewAuditEvent {
+        parent_event_id: Some(parent.event_id),
+        ..common::correlated("2024-01-01T00:00:00Z", "c")
+    };
+    for fails in [true, false] {
+        let mut transaction = open.begin(&scope(), &tenant()).await.unwrap();
+        transaction.connection().batch_execute("INSERT INTO shipment (note) VALUES ('a')").await.unwrap();
+        transaction.append(one(&stream(), Expected::NoStream, 1)).unwrap();
+        transaction.record(&place, common::create(std::slice::from_ref(&parent))).unwrap();
+        transaction.record(&place, common::create(std::slice::from_ref(&child))).unwrap();
+        if fails {
+            let orphan =
+                NewAuditEvent { parent_event_id: Some(common::stream().aggregate_id), ..child.clone() };
+            let event_id = common::stream().aggregate_id;
+            let orphan = NewAuditEvent { event_id, ..orphan };
+            transaction.record(&place, common::create(&[orphan])).unwrap();
+            let refused = transaction.commit().await.unwrap_err();
+            assert_eq!((refused.kind(), refused.was_applied()), (ErrorKind::NotFound, Some(Applied::No)));
+        } else {
+            transaction.commit().await.unwrap();
+        }
+        let stored = if fails { (0, 0, "0") } else { (2, 1, "1") };
+        assert_eq!(audit.count(AuditFilter::default()).await.unwrap(), stored.0);
+        assert_eq!((everything(&*events).await.len(), text(&file, COUNT).as_str()), (stored.1, stored.2));
+    }
+    let chain = VerifyChain { correlation_id: parent.correlation_id.clone().unwrap() };
+    let report = audit.verify(chain).await.unwrap();
+    assert_eq!((report.events, report.broken), (2, None));
+    let mut transaction = open.begin(&scope(), &tenant()).await.unwrap();
+    let refused = transaction.record(&place, common::create(&[])).unwrap_err();
+    assert_eq!((refused.kind(), refused.was_applied()), (ErrorKind::Invalid, Some(Applied::No)));
+    drop(transaction);
+    // A transaction waits for nobody else afterwards.
+    audit.create(common::create(&[common::audit_event("2024-01-01T00:00:00Z")])).await.unwrap();
 }

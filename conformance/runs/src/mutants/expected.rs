@@ -5,7 +5,11 @@
 
 /// The ids of the cases, in any order; none for a mutant that is not listed.
 pub(super) fn of(name: &str) -> &'static [&'static str] {
-    EXPECTED.iter().find(|(mutant, _)| *mutant == name).map_or(&[], |(_, ids)| ids)
+    EXPECTED
+        .iter()
+        .chain(super::playbooks::EXPECTED)
+        .find(|(mutant, _)| *mutant == name)
+        .map_or(&[], |(_, ids)| ids)
 }
 
 const EXPECTED: &[(&str, &[&str])] = &[

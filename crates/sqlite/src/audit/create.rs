@@ -31,7 +31,7 @@ pub(crate) fn create(
             Some(_) => return Err(Error::exists("audit event", event.event_id).into()),
         }
     }
-    let parents = parents(conn, &audit, request)?;
+    let parents = parents(conn, &audit, &new)?;
     let mut tails: BTreeMap<&str, Tail> = BTreeMap::new();
     for event in &new {
         let correlation = event.correlation_id.as_ref().filter(|_| audit.chained);
@@ -60,10 +60,10 @@ pub(crate) fn create(
 fn parents(
     conn: &mut SqliteConnection,
     audit: &Audit<'_>,
-    request: &Create,
+    new: &[&NewAuditEvent],
 ) -> Result<BTreeMap<Uuid, String>, Failure> {
     let (mut earlier, mut stored) = (HashSet::new(), BTreeMap::new());
-    for event in &request.events {
+    for event in new {
         if let Some(parent) = event.parent_event_id
             && !earlier.contains(&parent)
             && !stored.contains_key(&parent)

@@ -38,8 +38,6 @@ pub(super) const COLUMNS: [&str; 30] = [
 
 /// Behind [`COLUMNS`]: how many other versions of the playbook are marked latest.
 pub(super) const OTHERS: usize = COLUMNS.len();
-/// Behind that: the place of the row.
-pub(super) const PLACE: usize = OTHERS + 1;
 
 /// `?1` is the tenant everywhere; an adopted file leaves it unused.
 #[derive(Debug)]
@@ -61,6 +59,8 @@ pub(crate) struct Statements {
     pub(super) insert: String,
     /// `?2` playbook, `?3` version, then [`CHANGING`] from `?4` on.
     pub(super) update: String,
+    /// Of `?2` playbook, `?3` version, at `?4`, by `?5`.
+    pub(super) take_mark: String,
     /// Moves with every change that a search can see. Of a native file.
     pub(super) stamp: String,
 }
@@ -111,7 +111,7 @@ impl Statements {
     fn render(prefix: &str, dialect: &Dialect) -> Self {
         let Dialect { tenant, key, marked, others, insert } = dialect;
         let list = COLUMNS.map(|column| format!("p.{column}")).join(", ");
-        let columns = format!("SELECT {list}, {others}, p.rowid FROM playbook_catalog p WHERE {tenant}");
+        let columns = format!("SELECT {list}, {others} FROM playbook_catalog p WHERE {tenant}");
         let made = |sql: String| render(&sql, prefix);
         let values: Vec<_> = (2..2 + COLUMNS.len()).map(|parameter| format!("?{parameter}")).collect();
         let changes: Vec<_> =
@@ -142,6 +142,10 @@ impl Statements {
             update: made(format!(
                 "UPDATE playbook_catalog SET {} WHERE {key} AND playbook_id = ?2 AND version = ?3",
                 changes.join(", ")
+            )),
+            take_mark: made(format!(
+                "UPDATE playbook_catalog SET is_latest_version = 0, updated_at = ?4, updated_by = ?5
+                 WHERE {key} AND playbook_id = ?2 AND version = ?3"
             )),
             stamp: made("SELECT changes FROM playbook_catalog_stamp".into()),
         }

@@ -98,6 +98,14 @@ fn what_is_left_out_is_null_and_has_its_default() {
     assert_eq!(NewPlaybook::from_json(read.to_json()).unwrap(), read);
 }
 
+// X-EDGE-069: the same label twice is the last one, as everywhere in JSON.
+#[test]
+fn of_equal_labels_the_last_one_holds() {
+    let line = r#"{"playbook_id":"a","version":"1.0.0","name":"n","description":"","content":"","labels":{"k":"1","k":"2"}}"#;
+    let read = NewPlaybook::from_json(line).unwrap();
+    assert_eq!(read.labels, BTreeMap::from([("k".to_owned(), "2".to_owned())]));
+}
+
 // Every number of single precision survives, the smallest too.
 #[test]
 fn vectors_survive_to_the_bit() {
