@@ -2,6 +2,7 @@
 //!
 //! Apart from the suite, which is a library that anyone can use and therefore pulls no driver.
 
+mod another_process;
 mod memory;
 mod mutants;
 mod postgres;
@@ -11,6 +12,7 @@ mod sqlite;
 
 use changeover_conformance::Subject;
 
+pub use another_process::serve;
 pub use memory::MemoryHarness;
 pub use mutants::mutants;
 pub use postgres::{PostgresDirect, PostgresShared};

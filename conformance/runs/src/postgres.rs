@@ -13,12 +13,13 @@ use changeover_core::audit::Create;
 use changeover_core::backend::Family;
 use changeover_core::events::Append;
 use changeover_core::playbooks::{NewPlaybook, PlaybookId, PlaybookVersion};
-use changeover_core::{Backend, BackendSettings, ModuleScope, OpenBackend, Result};
+use changeover_core::{Backend, BackendSettings, ErrorKind, ModuleScope, OpenBackend, Result};
 use changeover_postgres::{OpenPostgres, Postgres, Transaction, migrations_key};
 use changeover_testkit::tokio_postgres::Client;
 use changeover_testkit::{Proxy, TestDatabase, database};
 use tokio::sync::OnceCell;
 
+use crate::another_process;
 use crate::sqlite::must;
 use crate::{postgres_audit, postgres_playbooks};
 
@@ -175,7 +176,7 @@ const TABLES: &str = "SELECT format('%I.%I', schemaname, tablename) FROM pg_tabl
 #[async_trait]
 impl<const SHARED: bool> Faults for PostgresHarness<SHARED> {
     fn otherwise(&self) -> Unsupported {
-        Unsupported("the server's own clock, disk and processes are not the suite's to touch")
+        Unsupported("the server's own clock and disk are not the suite's to touch")
     }
 
     async fn hold_append(&self, append: Append) -> Fault<Box<dyn Held>> {
@@ -335,6 +336,10 @@ impl<const SHARED: bool> Faults for PostgresHarness<SHARED> {
 
     async fn try_client(&self) -> Fault<Result<Arc<dyn OpenBackend>>> {
         Ok(Postgres.open(&self.settings()).await)
+    }
+
+    async fn append_in_another_process(&self, append: Append) -> Fault<Result<(), ErrorKind>> {
+        Ok(another_process::append(&Postgres, &self.settings(), &self.tenant(), &append).await)
     }
 
     async fn schema(&self) -> Fault<Vec<String>> {

@@ -15,13 +15,15 @@ use changeover_core::audit::Create;
 use changeover_core::backend::Family;
 use changeover_core::events::Append;
 use changeover_core::playbooks::{NewPlaybook, PlaybookId, PlaybookVersion};
-use changeover_core::{Backend, BackendSettings, OpenBackend, Result};
+use changeover_core::{Backend, BackendSettings, ErrorKind, OpenBackend, Result};
 use changeover_sqlite::{OpenSqlite, Sqlite, Transaction};
 use diesel::connection::SimpleConnection;
 
 use diesel::sql_types::{BigInt, Binary, Text};
 use diesel::{Connection, QueryableByName, RunQueryDsl, SqliteConnection, sql_query};
 use tempfile::TempDir;
+
+use crate::another_process;
 
 /// The schema of legacy programs, as they made it.
 const LEGACY: &str = include_str!("../../../crates/sqlite/tests/legacy.sql");
@@ -319,6 +321,10 @@ impl<const ADOPTED: bool> Faults for SqliteHarness<ADOPTED> {
 
     async fn try_client(&self) -> Fault<Result<Arc<dyn OpenBackend>>> {
         Ok(Sqlite.open(&self.settings()).await)
+    }
+
+    async fn append_in_another_process(&self, append: Append) -> Fault<Result<(), ErrorKind>> {
+        Ok(another_process::append(&Sqlite, &self.settings(), &self.tenant(), &append).await)
     }
 
     async fn schema(&self) -> Fault<Vec<String>> {

@@ -66,6 +66,11 @@ impl Home {
         if asked.is_empty() { vec![Family::Events] } else { asked }
     }
 
+    #[cfg(any(feature = "sqlite", feature = "postgres"))]
+    pub(crate) fn known_owner(&self) -> &str {
+        self.owner.get().map_or(&self.backend, |owner| &owner.name)
+    }
+
     pub(crate) async fn owner(&self, shared: &Shared) -> Result<Owner> {
         if let Some(owner) = self.owner.get() {
             return Ok(owner.clone());

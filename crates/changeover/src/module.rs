@@ -80,6 +80,12 @@ impl Module {
         self.owner().await
     }
 
+    /// The name of the backend that owns it as far as that is known without asking: else that of the settings.
+    #[cfg(any(feature = "sqlite", feature = "postgres"))]
+    pub(crate) fn owner_name(&self) -> &str {
+        self.home.known_owner()
+    }
+
     /// Whether both are the same module of the same tenant, on the same backends.
     #[cfg(any(feature = "sqlite", feature = "postgres"))]
     pub(crate) fn is_same(&self, other: &Self) -> bool {

@@ -1,25 +1,32 @@
-//! `demo`: what the store does, shown on real events, first in a file, then on a server by changing one word.
+//! `demo`: what the stores do, shown on real data, first in a file, then on a server by changing one word.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use changeover::audit::{AuditFilter, AuditQuery};
 use changeover::events::{Append, EventFilter, Expected, NewEvent, StreamId, Subscribe, Version};
 use changeover::{
-    Db, ErrorKind, EventStore, Json, Message, PersistenceOptions, Subscription, TenantId, Uuid, connect_with,
-    registry,
+    AuditRepository, Db, ErrorKind, EventStore, Json, Limit, Message, PersistenceOptions, PlaybookCatalog,
+    Subscription, TenantId, Text, Uuid, connect_with, registry,
 };
 
-use crate::args::{Demo, Module, Read};
-use crate::events;
+use crate::args::{Demo, Module, PlaybookModule, Read, Search};
 use crate::exit::{Failure, Status};
 use crate::lines::{self, Parse, Target};
 use crate::output::Out;
 use crate::settings::DEMO_POSTGRES_URL;
+use crate::{audit, events, playbooks};
 
-/// From the history of openshift/runbooks (Apache-2.0); see `tests/data/README.md`.
-const SAMPLE: &str = include_str!("../tests/data/streams_openshift_runbooks.jsonl");
+/// From the history of openshift/runbooks (Apache-2.0); see `tests/data/README.md` for all three.
+const EVENTS: &str = include_str!("../tests/data/streams_openshift_runbooks.jsonl");
+/// From the tests of panther-labs/panther-analysis (Apache-2.0).
+const RECORDS: &str = include_str!("../tests/data/audit_cloudtrail_panther.jsonl");
+/// From the history of openshift/runbooks (Apache-2.0).
+const VERSIONS: &str = include_str!("../tests/data/playbooks_openshift_runbooks.jsonl");
 /// A file of that history that was added, edited twice and renamed.
 const STREAM: &str = "RepoFile/4a259275-75eb-5f8c-81e7-9275657e5fd7";
+/// What some of the audit records belong to: log-ins, some of them wrong.
+const CORRELATION: &str = "111122223333";
 const MODULE: &str = "demo";
 
 pub async fn run(options: Demo, out: &mut Out) -> Result<Status, Failure> {
@@ -81,12 +88,17 @@ fn settings(out: &mut Out, word: &str, keys: &[(&str, &str)]) -> Result<(), Fail
 }
 
 async fn show(db: &Db, out: &mut Out) -> Result<(), Failure> {
-    let store = db.events(MODULE)?.store().await?;
-    let events = SAMPLE.lines().count();
+    show_events(db.events(MODULE)?.store().await?, out).await?;
+    show_audit(db.audit(MODULE)?.repository().await?, out).await?;
+    show_playbooks(db.playbooks(MODULE)?.catalog().await?, out).await
+}
+
+async fn show_events(store: Arc<dyn EventStore>, out: &mut Out) -> Result<(), Failure> {
+    let events = EVENTS.lines().count();
     out.line(&format!("## Import {events} events of a real history"))?;
-    import(events::Import::new(Arc::clone(&store)), SAMPLE, events::parse, out).await?;
+    import(events::Import::new(Arc::clone(&store)), EVENTS, events::parse, out).await?;
     out.line("\n## Import them again: ids make it harmless")?;
-    import(events::Import::new(Arc::clone(&store)), SAMPLE, events::parse, out).await?;
+    import(events::Import::new(Arc::clone(&store)), EVENTS, events::parse, out).await?;
 
     let stream: StreamId = STREAM.parse()?;
     out.line(&format!("\n## Read one stream, {stream}"))?;
@@ -99,6 +111,38 @@ async fn show(db: &Db, out: &mut Out) -> Result<(), Failure> {
 
     out.line("\n## Follow the log: what is there, then what is appended")?;
     follow(&*store, &stream, out).await
+}
+
+async fn show_audit(repository: Arc<dyn AuditRepository>, out: &mut Out) -> Result<(), Failure> {
+    let records = RECORDS.lines().count();
+    out.line(&format!("\n## Import {records} audit records"))?;
+    import(audit::Import::new(Arc::clone(&repository))?, RECORDS, audit::parse, out).await?;
+
+    let correlation_id: Text<255> = Text::new("correlation_id", CORRELATION)?;
+    out.line(&format!("\n## Who logged in? The records of correlation id {correlation_id}"))?;
+    let filter = AuditFilter { correlation_id: Some(correlation_id.clone()), ..AuditFilter::default() };
+    let page = repository.query(AuditQuery { filter, ..AuditQuery::default() }).await?;
+    audit::print(&page.events, out)?;
+
+    out.line("\n## Was any of them changed since? Their hash chain tells")?;
+    audit::verify(&*repository, correlation_id, out).await.map(drop)
+}
+
+async fn show_playbooks(catalog: Arc<dyn PlaybookCatalog>, out: &mut Out) -> Result<(), Failure> {
+    let versions = VERSIONS.lines().count();
+    out.line(&format!("\n## Import {versions} versions of 12 playbooks"))?;
+    import(playbooks::Import::new(Arc::clone(&catalog)), VERSIONS, playbooks::parse, out).await?;
+
+    let text = "the disk of the storage cluster is nearly full";
+    out.line(&format!("\n## Which of them helps when {text}?"))?;
+    let search = Search {
+        text: text.to_owned(),
+        labels: Vec::new(),
+        min_confidence: 0.0,
+        max_results: Limit::new(3)?,
+        module: PlaybookModule { module: changeover::ModuleName::new(MODULE)? },
+    };
+    playbooks::search(&*catalog, search, out).await.map(drop)
 }
 
 /// Imports text that the program holds.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use changeover::backend::Family;
+use changeover::backend::{Family, MigrationStatus, Migrations};
 use changeover::{Db, Error, ErrorKind, Module, ModuleName, OpenBackend};
 
 const ALL: [Family; 3] = [Family::Events, Family::Audit, Family::Playbooks];
@@ -38,13 +38,18 @@ pub async fn of(module: &Module, backend: &dyn OpenBackend) -> Result<Vec<Family
     Ok(families)
 }
 
-/// Whether some migration of the family is applied.
+/// Whether the family has tables there.
 pub async fn is_there(module: &Module, backend: &dyn OpenBackend, family: Family) -> Result<bool, Error> {
     match backend.migrations(module.scope(), family) {
-        Ok(migrations) => {
-            Ok(migrations.status().await?.iter().any(|migration| migration.applied_at.is_some()))
-        }
+        Ok(migrations) => is_applied(&*migrations).await,
         Err(error) if error.kind() == ErrorKind::Unsupported => Ok(false),
         Err(error) => Err(error),
     }
+}
+
+/// Whether some migration is applied, beside what all families share.
+pub async fn is_applied(migrations: &dyn Migrations) -> Result<bool, Error> {
+    let own = |migration: &MigrationStatus| !migration.id.starts_with("base/");
+    let status = migrations.status().await?;
+    Ok(status.iter().any(|migration| migration.applied_at.is_some() && own(migration)))
 }

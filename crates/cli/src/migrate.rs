@@ -49,6 +49,14 @@ impl Schema {
     fn place(&self, error: changeover::Error) -> changeover::Error {
         error.with("backend", &self.backend).with("module", self.module.as_str())
     }
+
+    async fn is_there(&self) -> Result<bool, changeover::Error> {
+        families::is_applied(&*self.migrations).await.map_err(|error| self.place(error))
+    }
+}
+
+fn is_not_served(error: &changeover::Error) -> bool {
+    matches!(error.kind(), ErrorKind::Unsupported | ErrorKind::SchemaMismatch)
 }
 
 async fn schemas(db: &Db, target: &Target, out: &mut Out) -> Result<Vec<Schema>, Failure> {
@@ -112,12 +120,13 @@ fn which(schemas: &[Schema]) -> Failure {
 async fn up(schemas: &[Schema], out: &mut Out) -> Result<Status, Failure> {
     for schema in schemas {
         let applied = match schema.migrations.up().await {
-            // Nobody asked for it: a server without pgvector serves everything else.
-            Err(error) if schema.implied && error.kind() == ErrorKind::Unsupported => {
+            Ok(applied) => applied,
+            // Nobody asked for it, and nothing of it is there: a server without pgvector serves everything else.
+            Err(error) if schema.implied && is_not_served(&error) && !schema.is_there().await? => {
                 out.note(&format!("{}: left out: {}", schema.name(), error.message()))?;
                 continue;
             }
-            applied => applied.map_err(|error| schema.place(error))?,
+            Err(error) => return Err(schema.place(error).into()),
         };
         report(schema, &applied, out)?;
         out.note(&match applied.len() {

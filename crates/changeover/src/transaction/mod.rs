@@ -1,4 +1,4 @@
-//! The user's own tables and a module's events in one transaction, the same code on both SQL backends.
+//! The user's own tables, a module's events and audit events in one transaction, the same code on both SQL backends.
 
 mod connection;
 mod error;
@@ -16,8 +16,9 @@ mod sides;
 
 use std::fmt;
 
+use changeover_core::audit::{Create, NewAuditEvent};
 use changeover_core::events::{Append, Expected};
-use changeover_core::{Error, ErrorKind, Result, Uuid};
+use changeover_core::{Checkpoint, ConsumerName, Error, ErrorKind, ModuleScope, Result, Uuid};
 
 pub use connection::{Connection, backend};
 pub use error::TxError;
@@ -29,13 +30,15 @@ use sides::Sides;
 use sides::SqliteConn;
 
 use crate::module::Module;
+use crate::stores::Audit;
 use crate::typed::{StreamEvent, TypedStreams};
 
 impl Module {
-    /// Runs `work` in a transaction of the database that owns the module: what it writes to tables of your own, and the
-    /// events it gives to [`Tx::append`], are stored together or not at all.
+    /// Runs `work` in a transaction of the database that owns the module: what it writes to tables of your own, the
+    /// events it gives to [`Tx::append`] and the audit events it gives to [`Tx::record`] are stored together or not at
+    /// all.
     ///
-    /// The events are appended after `work`, just before the commit. A conflict there, an error of `work` and a dropped
+    /// The events are appended after `work`, just before the commit, and then the audit events. A conflict there, an error of `work` and a dropped
     /// future take everything back. `Unsupported` where there is no database; `Config` on a current-thread runtime.
     ///
     /// On SQLite other writers of the file wait for the transaction, so do nothing slow in it.
@@ -88,8 +91,9 @@ impl Module {
         F: AsyncFnOnce(&mut Tx) -> Result<T, TxError>,
     {
         Connection::check_runtime()?;
-        let conn = Connection { sides: self.begin().await? };
-        let mut tx = Tx { conn, appends: Vec::new(), module: self.clone() };
+        let (backend, sides) = self.begin().await?;
+        let conn = Connection { sides };
+        let mut tx = Tx { conn, appends: Vec::new(), records: Vec::new(), module: self.clone(), backend };
         match work(&mut tx).await {
             Ok(value) => {
                 tx.commit().await?;
@@ -105,10 +109,14 @@ impl Module {
         }
     }
 
-    async fn begin(&self) -> Result<Sides> {
+    /// The name of the owner, and a transaction of it.
+    async fn begin(&self) -> Result<(String, Sides)> {
         let (name, backend) = self.opened().await?;
-        let place = |error: Error| error.with("module", self.name().as_str()).with("backend", name);
-        Sides::begin(&*backend, self.scope(), self.tenant()).await.map_err(place)
+        let begun = Sides::begin(&*backend, self.scope(), self.tenant()).await;
+        match begun {
+            Ok(sides) => Ok((name, sides)),
+            Err(error) => Err(error.with("module", self.name().as_str()).with("backend", name)),
+        }
     }
 }
 
@@ -116,7 +124,11 @@ impl Module {
 pub struct Tx {
     conn: Connection,
     appends: Vec<Result<Append>>,
+    /// In their order, those of one module together.
+    records: Vec<Result<(ModuleScope, Create)>>,
     module: Module,
+    /// The name of the backend.
+    backend: String,
 }
 
 impl Tx {
@@ -154,6 +166,16 @@ impl Tx {
         self.appends.push(append);
     }
 
+    /// Takes the turn of a consumer until the end of the transaction, and says how far it has come.
+    pub(crate) async fn turn(&mut self, consumer: &ConsumerName) -> Result<Option<Checkpoint>> {
+        self.conn.sides.turn(consumer).await
+    }
+
+    /// Keeps an append for the end of the transaction.
+    pub(crate) fn flush_last(&mut self, append: Append) {
+        self.appends.push(Ok(append));
+    }
+
     fn check<E: StreamEvent>(&self, streams: &TypedStreams<E>) -> Result<()> {
         let other = match streams.events().module() {
             Some(other) if other.is_same(&self.module) => return Ok(()),
@@ -166,10 +188,56 @@ impl Tx {
         Err(Error::new(ErrorKind::Invalid, message).during("transaction.append"))
     }
 
+    /// Keeps an audit event of the module for the end of the transaction, where it is recorded. What is wrong with it
+    /// (`AlreadyExists`, a parent that is missing) ends the transaction.
+    ///
+    /// A module of your own has its audit tables once `db.audit("orders")` was asked for, or by `changeover migrate up`.
+    pub fn record(&mut self, event: NewAuditEvent) {
+        let scope = self.module.scope().clone();
+        self.keep(scope, event);
+    }
+
+    /// As [`Tx::record`], to the audit trail of another module, which must be on the same backend and have its tables.
+    pub fn record_in(&mut self, audit: &Audit, event: NewAuditEvent) {
+        match self.check_audit(audit) {
+            Ok(scope) => self.keep(scope, event),
+            Err(error) => self.records.push(Err(error)),
+        }
+    }
+
+    fn keep(&mut self, scope: ModuleScope, event: NewAuditEvent) {
+        match self.records.last_mut() {
+            Some(Ok((last, create))) if *last == scope && create.events.len() < Create::MAX_EVENTS => {
+                create.events.push(event);
+            }
+            _ => self.records.push(Ok((scope, Create { events: vec![event] }))),
+        }
+    }
+
+    fn check_audit(&self, audit: &Audit) -> Result<ModuleScope> {
+        let tenant = self.module.tenant();
+        let other = match audit.module() {
+            Some(other) if other.tenant() == tenant && other.owner_name() == self.backend => {
+                return Ok(other.scope().clone());
+            }
+            Some(other) => {
+                format!("of module {} on {} for tenant {}", other.name(), other.owner_name(), other.tenant())
+            }
+            None => "that was given".to_owned(),
+        };
+        let message = format!(
+            "an audit trail {other} cannot be part of a transaction of module {} on {} for tenant {tenant}",
+            self.module.name(),
+            self.backend
+        );
+        Err(Error::new(ErrorKind::Invalid, message).during("transaction.record"))
+    }
+
     async fn commit(self) -> Result<(), TxError> {
         let appends = self.appends.into_iter().collect::<Result<Vec<_>>>();
-        match appends {
-            Ok(appends) => Ok(self.conn.sides.commit(appends).await?),
+        let records = self.records.into_iter().collect::<Result<Vec<_>>>();
+        match appends.and_then(|appends| Ok((appends, records?))) {
+            Ok((appends, records)) => Ok(self.conn.sides.commit(appends, records).await?),
             Err(error) => {
                 self.conn.sides.rollback().await?;
                 Err(error.into())
@@ -183,6 +251,7 @@ impl fmt::Debug for Tx {
         f.debug_struct("Tx")
             .field("module", &self.module)
             .field("appends", &self.appends.len())
+            .field("records", &self.records.len())
             .finish_non_exhaustive()
     }
 }

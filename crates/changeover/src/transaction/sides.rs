@@ -3,8 +3,11 @@
 
 use std::any::Any;
 
+use changeover_core::audit::Create;
 use changeover_core::events::Append;
-use changeover_core::{Error, ErrorKind, ModuleScope, OpenBackend, Result, TenantId};
+use changeover_core::{
+    Checkpoint, ConsumerName, Error, ErrorKind, ModuleScope, OpenBackend, Result, TenantId,
+};
 use diesel::QueryResult;
 use diesel::connection::{
     CacheSize, Instrumentation, LoadConnection, SimpleConnection, TransactionManager,
@@ -55,26 +58,52 @@ impl Sides {
         Err(Error::new(ErrorKind::Unsupported, message).during("transaction.begin"))
     }
 
-    /// Appends, then commits.
-    pub(super) async fn commit(self, appends: Vec<Append>) -> Result<()> {
+    /// Appends, records, then commits.
+    pub(super) async fn commit(
+        self,
+        appends: Vec<Append>,
+        records: Vec<(ModuleScope, Create)>,
+    ) -> Result<()> {
         match self {
             #[cfg(feature = "sqlite")]
             Self::Sqlite(Side(mut transaction)) => {
                 for append in appends {
                     transaction.append(append)?;
                 }
+                for (scope, create) in records {
+                    transaction.record(&scope, create)?;
+                }
                 transaction.commit().await.map(drop)
             }
             #[cfg(feature = "postgres")]
             Self::Postgres(Side(mut transaction)) => {
-                for append in &appends {
-                    if let Err(error) = transaction.append(append).await {
-                        transaction.rollback().await?;
-                        return Err(error);
+                let flushed = async {
+                    for append in &appends {
+                        transaction.append(append).await?;
                     }
+                    for (scope, create) in records {
+                        transaction.record(&scope, create).await?;
+                    }
+                    Ok(())
+                };
+                if let Err(error) = flushed.await {
+                    // Where the line was lost, that takes everything back; the reason is told, not its consequence.
+                    if transaction.rollback().await.is_err() {
+                        tracing::debug!("a transaction was given up with its connection");
+                    }
+                    return Err(error);
                 }
                 transaction.commit().await
             }
+        }
+    }
+
+    pub(super) async fn turn(&mut self, consumer: &ConsumerName) -> Result<Option<Checkpoint>> {
+        match self {
+            #[cfg(feature = "sqlite")]
+            Self::Sqlite(Side(transaction)) => transaction.turn(consumer).await,
+            #[cfg(feature = "postgres")]
+            Self::Postgres(Side(transaction)) => transaction.turn(consumer).await,
         }
     }
 

@@ -15,7 +15,7 @@ use clap_complete::Shell;
 pub use self::audit::{Audit, Filter as AuditFilter, Query, Retain};
 pub use self::events::{Events, Module, Read, Tail};
 use self::parse::{family, module, tenant};
-pub use self::playbooks::{Playbooks, Search};
+pub use self::playbooks::{Module as PlaybookModule, Playbooks, Search};
 
 /// Keep a service's records on SQLite or PostgreSQL, chosen by settings.
 #[derive(Parser)]

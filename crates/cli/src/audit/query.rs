@@ -55,7 +55,7 @@ pub fn print(events: &[AuditEvent], out: &mut Out) -> Result<(), Failure> {
         return events.iter().try_for_each(|event| out.object(&stored(event)?));
     }
     let headings = ["event_timestamp", "event_type", "outcome", "service", "actor", "resource", "event_id"];
-    let rows: Vec<_> = events.iter().map(|event| row(event)).collect();
+    let rows: Vec<_> = events.iter().map(row).collect();
     out.rows(headings, &rows)
 }
 

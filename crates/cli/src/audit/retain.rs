@@ -14,13 +14,17 @@ use crate::output::Out;
 
 /// Before anything is asked of the database.
 pub fn check(options: &Retain) -> Result<(), Failure> {
-    request(options, Timestamp::now()).validate().map_err(|error| Failure::usage(error.message()))?;
+    request(options, Timestamp::now()).validate().map_err(|error| usage(error.message()))?;
     if !options.dry_run && !options.yes {
-        return Err(Failure::usage(
+        return Err(usage(
             "records that are removed cannot be had back: give --dry-run to count them, --yes to remove them",
         ));
     }
     Ok(())
+}
+
+fn usage(message: &str) -> Failure {
+    Failure::usage(format!("{message}\n  `changeover audit retain --help` tells more"))
 }
 
 fn request(options: &Retain, now: Timestamp) -> Request {

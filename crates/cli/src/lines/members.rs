@@ -44,7 +44,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
                 let mut members = Members { values: BTreeMap::new(), problems: Vec::new() };
                 while let Some((name, value)) = map.next_entry::<String, &'de RawValue>()? {
                     if members.values.insert(name.clone(), value).is_some() {
-                        members.problems.push(format!("field {name:?} stands twice"));
+                        members.problems.push(format!("field {name} stands twice"));
                     }
                 }
                 Ok(members)

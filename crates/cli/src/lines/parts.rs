@@ -14,17 +14,18 @@ pub async fn in_parts<L>(
     store: impl AsyncFn(&[(u64, L)]) -> Result<(usize, usize), Error>,
 ) -> Result<Parts<L>, Failure> {
     let mut refused = Vec::new();
-    let mut parts = vec![0..lines.len()];
-    while let Some(part) = parts.pop() {
-        let Some((first, _)) = lines[part.clone()].first() else { continue };
-        match store(&lines[part.clone()]).await {
+    let mut parts = vec![(0, lines.len())];
+    while let Some((start, end)) = parts.pop() {
+        let part = &lines[start..end];
+        let Some((first, _)) = part.first() else { continue };
+        match store(part).await {
             Ok((stored, repeated)) => report.add(stored, repeated),
             Err(error) if !is_about_the_data(error.kind()) => return Err(report.stopped(error, *first)),
-            Err(error) if part.len() == 1 => refused.push((part.start, error)),
+            Err(error) if part.len() == 1 => refused.push((start, error)),
             Err(_) => {
-                let middle = part.start + part.len() / 2;
-                parts.push(middle..part.end);
-                parts.push(part.start..middle);
+                let middle = start + part.len() / 2;
+                parts.push((middle, end));
+                parts.push((start, middle));
             }
         }
     }

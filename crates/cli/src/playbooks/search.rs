@@ -17,7 +17,8 @@ pub fn check(options: &Search) -> Result<(), Failure> {
     keys.sort_unstable();
     match keys.windows(2).find(|pair| pair[0] == pair[1]) {
         Some(pair) => Err(Failure::usage(format!(
-            "--label {}: it is given twice, and a playbook has a label once; give it once",
+            "--label {}: it is given twice, and a playbook has a label once; give it once\n  `changeover playbooks \
+             search --help` tells more",
             pair[0]
         ))),
         None => Ok(()),

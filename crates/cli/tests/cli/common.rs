@@ -79,6 +79,14 @@ impl Home {
         ran
     }
 
+    /// Does to the file what the command would not.
+    pub fn sqlite(&self, sql: &str) {
+        use diesel::connection::SimpleConnection;
+        use diesel::{Connection, SqliteConnection};
+        let path = self.path().join("var/changeover.db");
+        SqliteConnection::establish(path.to_str().unwrap()).unwrap().batch_execute(sql).unwrap();
+    }
+
     /// The whole log, a record a line.
     pub fn export(&self) -> Vec<Map<String, Value>> {
         records(&self.ok(&["events", "export"]).out)
@@ -112,17 +120,18 @@ pub fn as_imported(mut records: Vec<Map<String, Value>>) -> Vec<Map<String, Valu
     records
 }
 
-/// The real streams: the full files where they are, else the samples of this repository, and it says so.
+/// The real streams.
 pub fn real_streams() -> [String; 2] {
-    ["streams_awesome_alerts.jsonl", "streams_openshift_runbooks.jsonl"].map(|name| {
-        let here = Path::new(env!("CARGO_MANIFEST_DIR"));
-        let full = here.join("../../../shared/data").join(name);
-        fs::read_to_string(&full).unwrap_or_else(|_| {
-            eprintln!(
-                "NOT THE FULL DATA: ../shared/data/{name} is absent, its first 40 lines are used instead"
-            );
-            fs::read_to_string(here.join("tests/data").join(name)).unwrap()
-        })
+    ["streams_awesome_alerts.jsonl", "streams_openshift_runbooks.jsonl"].map(|name| real_data(name, name))
+}
+
+/// The full file of this name where it is, else the sample of this repository, and it says so.
+pub fn real_data(full: &str, sample: &str) -> String {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let path = here.join("../../../shared/data").join(full);
+    fs::read_to_string(&path).unwrap_or_else(|_| {
+        eprintln!("NOT THE FULL DATA: {} is absent, tests/data/{sample} is used instead", path.display());
+        fs::read_to_string(here.join("tests/data").join(sample)).unwrap()
     })
 }
 

@@ -2,9 +2,11 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests, which clippy takes for no tests")]
 
+mod audit;
 mod common;
 mod demo;
 mod import;
+mod playbooks;
 mod postgres;
 mod read;
 mod schema;

@@ -20,6 +20,47 @@ use crate::common::Home;
 #[case(&["events", "export", "--after", "c1.x.1"])]
 #[case(&["events", "export", "--tenant", ""])] // X-EDGE-086, S2-TEN-004
 #[case(&["events", "export", "--module", "Events"])] // X-EDGE-093
+#[case(&["audit"])]
+#[case(&["audit", "import"])]
+#[case(&["audit", "verify"])]
+#[case(&["audit", "verify", ""])]
+#[case(&["audit", "query", "--limit", "0"])] // X-EDGE-063
+#[case(&["audit", "query", "--limit", "-1"])] // X-EDGE-063
+#[case(&["audit", "query", "--limit", ""])] // X-EDGE-063
+#[case(&["audit", "query", "--limit", "1e3"])] // X-EDGE-063
+#[case(&["audit", "query", "--limit", "10001"])] // X-EDGE-063
+#[case(&["audit", "query", "--limit", "9223372036854775808"])] // X-EDGE-063
+#[case(&["audit", "query", "--offset", "-1"])]
+#[case(&["audit", "query", "--outcome", "Success"])] // S3-AUD-005
+#[case(&["audit", "query", "--actor-type", "robot"])] // S3-AUD-006
+#[case(&["audit", "query", "--start=-7d"])] // S3-HTTP-003
+#[case(&["audit", "query", "--start", "2024-01-01"])]
+#[case(&["audit", "query", "--end", "infinity"])] // X-EDGE-053
+#[case(&["audit", "query", "--page", "a1.x"])]
+#[case(&["audit", "query", "--category", ""])] // A14
+#[case(&["audit", "query", "--order", "random"])]
+#[case(&["audit", "query", "--count", "--limit", "1"])]
+#[case(&["audit", "retain"])]
+#[case(&["audit", "retain", "--keep", "workflow=0", "--dry-run"])]
+#[case(&["audit", "retain", "--keep", "workflow", "--dry-run"])]
+#[case(&["audit", "retain", "--keep", "=7", "--dry-run"])]
+#[case(&["audit", "retain", "--keep", "workflow=-7", "--dry-run"])]
+#[case(&["audit", "retain", "--keep", "workflow=7"])]
+#[case(&["audit", "retain", "--keep", "workflow=7", "--keep", "workflow=8", "--yes"])]
+#[case(&["audit", "retain", "--keep", "workflow=7", "--dry-run", "--yes"])]
+#[case(&["playbooks"])]
+#[case(&["playbooks", "search"])]
+#[case(&["playbooks", "search", ""])] // S3-EDGE-016
+#[case(&["playbooks", "search", "  "])] // X-EDGE-077
+#[case(&["playbooks", "search", "?!"])] // X-EDGE-077
+#[case(&["playbooks", "search", "x", "--max-results", "0"])] // S3-EDGE-025
+#[case(&["playbooks", "search", "x", "--min-confidence", "1.1"])]
+#[case(&["playbooks", "search", "x", "--min-confidence", "NaN"])]
+#[case(&["playbooks", "search", "x", "--label", "team"])]
+#[case(&["playbooks", "search", "x", "--label", "=x"])] // X-EDGE-069
+#[case(&["playbooks", "search", "x", "--label", "a=1", "--label", "a=1"])] // X-EDGE-069
+#[case(&["playbooks", "versions", ""])] // X-EDGE-070
+#[case(&["migrate", "up", "--family", "Events"])]
 #[case(&["migrate", "down", "--steps", "0"])]
 #[case(&["doctor", "--format", "xml"])]
 fn wrong_usage_is_status_2_and_touches_nothing(#[case] arguments: &[&str]) {
@@ -42,6 +83,16 @@ fn wrong_usage_is_status_2_and_touches_nothing(#[case] arguments: &[&str]) {
 #[case(&["events", "export"])]
 #[case(&["events", "read"])]
 #[case(&["events", "tail"])]
+#[case(&["audit", "import"])]
+#[case(&["audit", "export"])]
+#[case(&["audit", "query"])]
+#[case(&["audit", "verify"])]
+#[case(&["audit", "partitions"])]
+#[case(&["audit", "retain"])]
+#[case(&["playbooks", "import"])]
+#[case(&["playbooks", "export"])]
+#[case(&["playbooks", "search"])]
+#[case(&["playbooks", "versions"])]
 #[case(&["completions"])]
 fn every_help_has_examples(#[case] command: &[&str]) {
     let ran = Home::new().ok(&[command, &["--help"]].concat());

@@ -2,6 +2,7 @@
 
 mod check;
 mod create;
+mod partitions;
 mod read;
 mod retain;
 mod transaction;

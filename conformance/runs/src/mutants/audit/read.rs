@@ -171,7 +171,7 @@ struct NeedlessPage;
 
 #[async_trait]
 impl Flaw for NeedlessPage {
-    const NAME: &'static str = "the last page promises another";
+    const NAME: &'static str = "the last page of a query promises another";
 
     async fn query(&self, store: &dyn AuditRepository, request: AuditQuery) -> Result<AuditPage> {
         let mut page = store.query(request.clone()).await?;
