@@ -10,7 +10,7 @@ pub(crate) struct Migration {
     pub(crate) up: &'static str,
     /// Takes it back.
     pub(crate) down: &'static str,
-    /// Whether it makes the tables that an adopted file has.
+    /// Whether it makes the tables that an adopted file has, or adds to them: there it is recorded and not run.
     pub(crate) makes_legacy_tables: bool,
 }
 
@@ -52,12 +52,20 @@ const AUDIT: &[Migration] = &[Migration {
 }];
 
 /// As [`EVENTS`].
-const PLAYBOOKS: &[Migration] = &[Migration {
-    id: "playbooks/0001_playbook_catalog",
-    up: include_str!("../migrations/playbooks/0001_playbook_catalog/up.sql"),
-    down: include_str!("../migrations/playbooks/0001_playbook_catalog/down.sql"),
-    makes_legacy_tables: true,
-}];
+const PLAYBOOKS: &[Migration] = &[
+    Migration {
+        id: "playbooks/0001_playbook_catalog",
+        up: include_str!("../migrations/playbooks/0001_playbook_catalog/up.sql"),
+        down: include_str!("../migrations/playbooks/0001_playbook_catalog/down.sql"),
+        makes_legacy_tables: true,
+    },
+    Migration {
+        id: "playbooks/0002_counted_changes",
+        up: include_str!("../migrations/playbooks/0002_counted_changes/up.sql"),
+        down: include_str!("../migrations/playbooks/0002_counted_changes/down.sql"),
+        makes_legacy_tables: true,
+    },
+];
 
 /// What a table's or an index's name may begin with in the SQL files; a namespace goes before it.
 const TABLES: &[&str] = &[

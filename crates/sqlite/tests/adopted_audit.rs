@@ -299,7 +299,7 @@ async fn adoption_leaves_the_tables_as_they_are() {
     let modes = "SELECT group_concat(id || '=' || mode) FROM (SELECT * FROM _migrations ORDER BY id)";
     assert_eq!(
         text(&file, modes),
-        "audit/0001_audit_events=adopted,base/0001_base=native,playbooks/0001_playbook_catalog=adopted"
+        "audit/0001_audit_events=adopted,base/0001_base=native,playbooks/0001_playbook_catalog=adopted,playbooks/0002_counted_changes=adopted"
     );
     let capabilities = audit.capabilities();
     let no = [capabilities.hash_chain, capabilities.recorded_time, capabilities.tenants];

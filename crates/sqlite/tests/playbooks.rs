@@ -276,6 +276,42 @@ async fn search_ranks_every_candidate(#[case] file: File) {
     assert_eq!(ids(&*catalog, search("the disk of a node is full")).await[0], expected[2].1);
 }
 
+// S3-PB-013: what is kept in memory of a native file is never older than the file, whoever changes it; figures are no
+// reason to read the vectors again.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_kept_vectors_follow_the_file() {
+    const CHANGES: &str = "SELECT changes || '' FROM playbook_catalog_stamp";
+    let file = File::new();
+    let (ours, others) = (playbooks(&file.open().await).await, playbooks(&file.open().await).await);
+    let vector = |text: &str| Some(HashingEmbedder::vector(text));
+    ours.put(put(&[playbook("a", "1.0.0"), playbook("b", "1.0.0")])).await.unwrap();
+    let first = |catalog: Arc<dyn PlaybookCatalog>| async move {
+        ids(&*catalog, search("full disk")).await[0].clone()
+    };
+    let steps: [(&str, Edit); 4] = [
+        ("b", Edit::Embedding(vector("full disk"))),
+        ("a", Edit::Embedding(vector("full disk"))),
+        ("a", Edit::Embedding(None)),
+        ("a", Edit::Embedding(vector("the full disk"))),
+    ];
+    for ((id, edit), best) in steps.into_iter().zip(["b", "a", "b", "b"]) {
+        others.change(change(id, "1.0.0", edit)).await.unwrap();
+        assert_eq!((first(ours.clone()).await, first(others.clone()).await), (best.into(), best.into()));
+    }
+    let before = text(&file, CHANGES);
+    ours.change(change("b", "1.0.0", Edit::Figures { total: 1, successful: 1, rate: None })).await.unwrap();
+    assert_eq!(text(&file, CHANGES), before);
+    file.raw("UPDATE playbook_catalog SET status = 'disabled' WHERE playbook_id = 'b'");
+    assert_ne!(text(&file, CHANGES), before);
+    assert_eq!(first(ours).await, "a");
+    // A change that is rolled back leaves no trace, also not in what a search kept meanwhile.
+    let mut other = file.other_program();
+    other.batch_execute("BEGIN; UPDATE playbook_catalog SET status = 'active'").unwrap();
+    assert_eq!(first(others.clone()).await, "a");
+    other.batch_execute("ROLLBACK").unwrap();
+    assert_eq!(first(others).await, "a");
+}
+
 // S3-EDGE-019: nothing stored.
 #[rstest]
 #[case::native(File::new())]

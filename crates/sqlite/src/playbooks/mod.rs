@@ -1,6 +1,7 @@
 //! The playbook catalog on SQLite.
 
 mod decode;
+mod matrix;
 mod read;
 mod search;
 mod statements;

@@ -1,22 +1,18 @@
-//! Search: every vector is looked at, exactly, and ranked by core's figures.
+//! Search: every vector is looked at, and what comes near is ranked by core's figures.
 
 use std::collections::HashMap;
-use std::ops::ControlFlow;
 
 use changeover_core::playbooks::{
-    Candidate, Embedding, Match, NewPlaybook, Playbook, PlaybookId, PlaybookVersion, Ranking, Search,
-    SearchResult, embed, embedding_text,
+    Candidate, Embedding, Match, NewPlaybook, Playbook, PlaybookId, Ranking, Search, SearchResult, embed,
+    embedding_text,
 };
 use changeover_core::{Error, ErrorKind, Result};
 use diesel::SqliteConnection;
 
-use super::decode::{self, TABLE};
-use super::read::has_labels;
+use super::matrix::Candidates;
 use super::tables::{Catalog, PlaybookTables};
 use crate::classify::Failure;
 use crate::handle::Handle;
-use crate::sql::{self, Bind, Row};
-use crate::values::Reader;
 
 /// How often a search begins anew when rows that it found were removed while others were embedded.
 const ATTEMPTS: usize = 5;
@@ -27,10 +23,7 @@ pub(super) async fn search(handle: &Handle<PlaybookTables>, request: Search) -> 
     let vector = request.vector().await.map_err(|error| handle.place(error, operation))?;
     for _ in 0..ATTEMPTS {
         let (query, wanted) = (vector.clone(), request.clone());
-        let look = handle.read(operation, move |conn, tables| {
-            let catalog = tables.open(conn)?;
-            look(conn, &catalog, &wanted, &query)
-        });
+        let look = handle.read(operation, move |conn, tables| look(conn, tables, &wanted, &query));
         let Found { mut ranking, mut shown, unembedded } = look.await?;
         if unembedded.is_empty() {
             return Ok(SearchResult { matches: matches(ranking.into_best(), &mut shown) });
@@ -73,21 +66,25 @@ struct Unembedded {
 
 fn look(
     conn: &mut SqliteConnection,
-    catalog: &Catalog<'_>,
+    tables: &PlaybookTables,
     request: &Search,
     query: &Embedding,
 ) -> Result<Found, Failure> {
+    let catalog = tables.open(conn)?;
+    let Candidates { near, opposite, unembedded: places } =
+        tables.matrix(conn, &catalog)?.candidates(query, request)?;
     let mut ranking = Ranking::new(request.min_confidence, request.max_results);
-    let mut places = Vec::new();
-    sql::each(conn, &catalog.sql.candidates, &[Bind::Text(catalog.tenant)], |row| {
-        if has_labels(&row, &request.labels, 6) {
-            match candidate(&row, query)? {
-                Some(candidate) => ranking.offer(candidate),
-                None => places.push(row.cell(0).as_int().unwrap_or_default()),
-            }
-        }
-        Ok(ControlFlow::Continue(()))
-    })?;
+    let mut shown = HashMap::with_capacity(near.len());
+    for (playbook_id, version) in near {
+        // In the same transaction as the matrix, so it is there.
+        let Some(found) = catalog.exact(conn, &playbook_id, &version)? else { continue };
+        let confidence = found.playbook.embedding.as_ref().map_or(0.0, |vector| query.confidence(vector));
+        shown.insert(playbook_id.clone(), found);
+        ranking.offer(Candidate { playbook_id, version, confidence });
+    }
+    for (playbook_id, version) in opposite {
+        ranking.offer(Candidate { playbook_id, version, confidence: 0.0 });
+    }
     let mut unembedded = Vec::with_capacity(places.len());
     for place in places {
         let Some(mut found) = catalog.at(conn, place)? else { continue };
@@ -97,13 +94,14 @@ fn look(
     }
     // Offered again, for what has no vector yet may push some of them out.
     let best = ranking.into_best();
-    let mut shown = HashMap::with_capacity(best.len());
     let mut ranking = Ranking::new(request.min_confidence, request.max_results);
     for candidate in best {
-        if let Some(found) = catalog.exact(conn, &candidate.playbook_id, &candidate.version)? {
+        if !shown.contains_key(&candidate.playbook_id)
+            && let Some(found) = catalog.exact(conn, &candidate.playbook_id, &candidate.version)?
+        {
             shown.insert(candidate.playbook_id.clone(), found);
-            ranking.offer(candidate);
         }
+        ranking.offer(candidate);
     }
     Ok(Found { ranking, shown, unembedded })
 }
@@ -138,20 +136,4 @@ fn matches(best: Vec<Candidate>, shown: &mut HashMap<PlaybookId, Playbook>) -> V
 fn key(found: &Playbook) -> Candidate {
     let NewPlaybook { playbook_id, version, .. } = &found.playbook;
     Candidate { playbook_id: playbook_id.clone(), version: version.clone(), confidence: 0.0 }
-}
-
-/// `None` without a vector. A row that cannot be judged may be the best one, so it is named instead of passed over.
-fn candidate(row: &Row, query: &Embedding) -> Result<Option<Candidate>> {
-    let key = decode::key_of(row, 1, 2);
-    let read = Reader { table: TABLE, row, key: &key };
-    decode::is_latest(&read, 3, 4)?;
-    if read.is_null(5) {
-        return Ok(None);
-    }
-    let version = PlaybookVersion::new(read.str("version", 2)?);
-    Ok(Some(Candidate {
-        playbook_id: read.text("playbook_id", 1)?,
-        version: version.map_err(|error| read.corrupt("version", error.message()))?,
-        confidence: query.confidence(&decode::embedding(&read, 5)?),
-    }))
 }

@@ -61,8 +61,8 @@ pub(crate) struct Statements {
     pub(super) update: String,
     /// Of `?2` playbook, `?3` version, at `?4`, by `?5`.
     pub(super) take_mark: String,
-    /// Moves with every change that a search can see. Of a native file.
-    pub(super) stamp: String,
+    /// How many changes there were that a search can see. Of a native file.
+    pub(super) changes: Option<String>,
 }
 
 /// The columns that change.
@@ -90,6 +90,7 @@ impl Statements {
             marked: "p.is_latest_version = 1",
             others: "0",
             insert: ("tenant_id, ", "?1, "),
+            counts: true,
         };
         Self::render(prefix, &dialect)
     }
@@ -104,12 +105,13 @@ impl Statements {
             others: "(SELECT count(*) FROM playbook_catalog o WHERE o.playbook_id = p.playbook_id
                 AND o.is_latest_version = 1 AND o.rowid <> p.rowid)",
             insert: ("", ""),
+            counts: false,
         };
         Self::render(prefix, &dialect)
     }
 
     fn render(prefix: &str, dialect: &Dialect) -> Self {
-        let Dialect { tenant, key, marked, others, insert } = dialect;
+        let Dialect { tenant, key, marked, others, insert, counts } = dialect;
         let list = COLUMNS.map(|column| format!("p.{column}")).join(", ");
         let columns = format!("SELECT {list}, {others} FROM playbook_catalog p WHERE {tenant}");
         let made = |sql: String| render(&sql, prefix);
@@ -147,7 +149,7 @@ impl Statements {
                 "UPDATE playbook_catalog SET is_latest_version = 0, updated_at = ?4, updated_by = ?5
                  WHERE {key} AND playbook_id = ?2 AND version = ?3"
             )),
-            stamp: made("SELECT changes FROM playbook_catalog_stamp".into()),
+            changes: counts.then(|| made("SELECT changes FROM playbook_catalog_stamp".into())),
         }
     }
 }
@@ -160,4 +162,6 @@ struct Dialect {
     marked: &'static str,
     others: &'static str,
     insert: (&'static str, &'static str),
+    /// Whether the file counts changes.
+    counts: bool,
 }

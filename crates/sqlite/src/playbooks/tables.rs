@@ -1,11 +1,14 @@
 //! The catalog of one module in one file.
 
+use std::sync::{Arc, Mutex, PoisonError};
+
 use changeover_core::backend::Family;
 use changeover_core::playbooks::{Playbook, PlaybookId, PlaybookVersion};
 use changeover_core::{ModuleScope, Result, TenantId};
 use diesel::SqliteConnection;
 
 use super::decode;
+use super::matrix::Matrix;
 use super::statements::Statements;
 use crate::classify::Failure;
 use crate::place::Place;
@@ -18,12 +21,19 @@ pub(crate) struct PlaybookTables {
     place: Place,
     native: Statements,
     adopted: Statements,
+    /// Of a native file, as it was at the last search.
+    matrix: Mutex<Option<Arc<Matrix>>>,
 }
 
 impl PlaybookTables {
     pub(crate) fn new(scope: &ModuleScope, tenant: &TenantId, options: &Options) -> Self {
         let place = Place::new(scope, Family::Playbooks, tenant, options);
-        Self { native: Statements::native(&place.prefix), adopted: Statements::adopted(&place.prefix), place }
+        Self {
+            native: Statements::native(&place.prefix),
+            adopted: Statements::adopted(&place.prefix),
+            place,
+            matrix: Mutex::new(None),
+        }
     }
 
     /// The tables as found; errors as of [`Place::is_adopted`].
@@ -31,6 +41,27 @@ impl PlaybookTables {
         let adopted = self.place.is_adopted(conn)?;
         let sql = if adopted { &self.adopted } else { &self.native };
         Ok(Catalog { tenant: self.place.tenant.as_str(), sql })
+    }
+
+    /// The vectors as they are in this transaction.
+    pub(super) fn matrix(
+        &self,
+        conn: &mut SqliteConnection,
+        catalog: &Catalog<'_>,
+    ) -> Result<Arc<Matrix>, Failure> {
+        let changes = match &catalog.sql.changes {
+            Some(sql) => sql::first(conn, sql, &[])?.and_then(|row| row.cell(0).as_int()),
+            None => None,
+        };
+        let kept = self.matrix.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some(kept) = kept.filter(|kept| kept.is_of(changes)) {
+            return Ok(kept);
+        }
+        let matrix = Arc::new(Matrix::load(conn, catalog, changes)?);
+        if changes.is_some() {
+            *self.matrix.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&matrix));
+        }
+        Ok(matrix)
     }
 
     /// Looks at the schema anew.
