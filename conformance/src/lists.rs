@@ -42,6 +42,7 @@ macro_rules! event_store_cases {
             idempotency {
                 repeated_append_returns_the_first_answer,
                 repeated_append_succeeds_after_later_appends,
+                repeated_append_answers_with_the_end_of_what_it_stored,
                 stored_id_with_other_content_is_refused,
                 stored_id_in_another_stream_is_refused,
                 partly_repeated_batch_is_refused,
@@ -70,6 +71,7 @@ macro_rules! event_store_cases {
                 after_is_exclusive,
                 checkpoint_means_the_same_to_every_client,
                 checkpoint_of_another_log_is_invalid,
+                checkpoint_beyond_the_end_is_invalid,
                 checkpoint_survives_its_text,
                 caught_up_is_said_at_the_end_only,
                 checkpoint_moves_on_over_what_does_not_match,
@@ -121,6 +123,7 @@ macro_rules! event_store_cases {
                 progress_moves_on_over_what_does_not_match,
                 two_subscriptions_are_independent,
                 consumer_resumes_from_a_stored_checkpoint_after_reopening,
+                closing_ends_subscriptions,
             }
             tracking {
                 progress_and_its_events_are_stored_together,

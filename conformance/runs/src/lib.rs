@@ -2,13 +2,17 @@
 //!
 //! Apart from the suite, which is a library that anyone can use and therefore pulls no driver.
 
+mod another_process;
 mod memory;
 mod mutants;
 mod postgres;
+mod postgres_audit;
+mod postgres_playbooks;
 mod sqlite;
 
 use changeover_conformance::Subject;
 
+pub use another_process::serve;
 pub use memory::MemoryHarness;
 pub use mutants::mutants;
 pub use postgres::{PostgresDirect, PostgresShared};

@@ -9,11 +9,14 @@ use std::process::ExitCode;
 use std::thread::available_parallelism;
 
 use changeover_conformance::{Family, Report, Subject, run};
-use changeover_conformance_runs::{mutants, subjects};
+use changeover_conformance_runs::{mutants, serve, subjects};
 
 #[tokio::main]
 async fn main() -> ExitCode {
     let wanted: Vec<String> = std::env::args().skip(1).collect();
+    if let Some(ended) = serve(&wanted).await {
+        return ended;
+    }
     let (subjects, all) = (subjects(), subjects().len());
     let names: Vec<_> = subjects.iter().map(|subject| subject.name).collect();
     if let Some(unknown) = wanted.iter().find(|word| !names.iter().any(|name| is_of(name, word))) {

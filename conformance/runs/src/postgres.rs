@@ -6,16 +6,22 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use changeover_conformance::{Fault, Faults, Harness, Held, OpenOptions, RawRow, StartError, Unsupported};
+use changeover_conformance::{
+    AuditTamper, Fault, Faults, Harness, Held, OpenOptions, RawRow, StartError, Unsupported,
+};
+use changeover_core::audit::Create;
 use changeover_core::backend::Family;
 use changeover_core::events::Append;
-use changeover_core::{Backend, BackendSettings, ModuleScope, OpenBackend, Result};
+use changeover_core::playbooks::{NewPlaybook, PlaybookId, PlaybookVersion};
+use changeover_core::{Backend, BackendSettings, ErrorKind, ModuleScope, OpenBackend, Result};
 use changeover_postgres::{OpenPostgres, Postgres, Transaction, migrations_key};
 use changeover_testkit::tokio_postgres::Client;
 use changeover_testkit::{Proxy, TestDatabase, database};
 use tokio::sync::OnceCell;
 
+use crate::another_process;
 use crate::sqlite::must;
+use crate::{postgres_audit, postgres_playbooks};
 
 /// A database: `postgres`, or `postgres-direct` where every append has a commit of its own.
 pub struct PostgresHarness<const SHARED: bool> {
@@ -33,18 +39,20 @@ pub type PostgresDirect = PostgresHarness<false>;
 #[async_trait]
 impl<const SHARED: bool> Harness for PostgresHarness<SHARED> {
     const NAME: &str = if SHARED { "postgres" } else { "postgres-direct" };
-    const STORES: &[Family] = &[Family::Events];
+    const STORES: &[Family] = &[Family::Events, Family::Audit, Family::Playbooks];
 
     async fn start() -> Result<Self, StartError> {
         let migrate = |url: String| async move {
             let client = Postgres.open(&settings(&url)).await?;
-            let scope = events_scope()?;
-            client.migrations(&scope, Family::Events)?.up().await?;
-            client.claim(&scope).await?;
+            for family in Self::STORES {
+                let scope = module_of(*family)?;
+                client.migrations(&scope, *family)?.up().await?;
+                client.claim(&scope).await?;
+            }
             client.close().await;
             Ok::<_, changeover_core::Error>(())
         };
-        let database = database(&migrations_key(), migrate).await?;
+        let database = database(&format!("suite {}", migrations_key()), migrate).await?;
         Ok(Self { database, proxy: OnceCell::new(), empty: Mutex::default() })
     }
 
@@ -57,8 +65,8 @@ impl<const SHARED: bool> Harness for PostgresHarness<SHARED> {
     }
 }
 
-fn events_scope() -> Result<ModuleScope> {
-    Ok(ModuleScope { module: changeover_core::ModuleName::new("events")?, namespace: None })
+fn module_of(family: Family) -> Result<ModuleScope> {
+    Ok(ModuleScope { module: changeover_core::ModuleName::new(family.as_str())?, namespace: None })
 }
 
 /// Few connections a client: many clients share the server.
@@ -106,6 +114,16 @@ impl<const SHARED: bool> PostgresHarness<SHARED> {
         Box::new(HeldSession(client))
     }
 
+    /// A client as this backend has it, for what the core's traits do not offer.
+    async fn on_postgres<T>(&self, work: impl AsyncFnOnce(&OpenPostgres) -> T) -> T {
+        let client = self.client().await;
+        let client: &dyn Any = &*client;
+        let Some(client) = client.downcast_ref::<OpenPostgres>() else {
+            panic!("the kind `postgres` opened another backend");
+        };
+        work(client).await
+    }
+
     async fn lines(&self, sql: &str) -> Vec<String> {
         let rows = must("read raw", self.database.query(sql, &[]).await);
         rows.iter().map(|row| row.get(0)).collect()
@@ -125,16 +143,16 @@ impl<const SHARED: bool> PostgresHarness<SHARED> {
     }
 }
 
-struct HeldAppend(Transaction);
+struct HeldWrite(Transaction);
 
 #[async_trait]
-impl Held for HeldAppend {
+impl Held for HeldWrite {
     async fn commit(self: Box<Self>) {
-        must("commit the held append", self.0.commit().await);
+        must("commit the held write", self.0.commit().await);
     }
 
     async fn roll_back(self: Box<Self>) {
-        must("roll the held append back", self.0.rollback().await);
+        must("roll the held write back", self.0.rollback().await);
     }
 }
 
@@ -158,18 +176,53 @@ const TABLES: &str = "SELECT format('%I.%I', schemaname, tablename) FROM pg_tabl
 #[async_trait]
 impl<const SHARED: bool> Faults for PostgresHarness<SHARED> {
     fn otherwise(&self) -> Unsupported {
-        Unsupported("the server's own clock, disk and processes are not the suite's to touch")
+        Unsupported("the server's own clock and disk are not the suite's to touch")
     }
 
     async fn hold_append(&self, append: Append) -> Fault<Box<dyn Held>> {
-        let client = self.client().await;
-        let client: &dyn Any = &*client;
-        let Some(client) = client.downcast_ref::<OpenPostgres>() else {
-            panic!("the kind `postgres` opened another backend");
-        };
-        let mut transaction = must("begin", client.begin(&self.scope(), &self.tenant()).await);
+        let begun = self.on_postgres(async |client| client.begin(&self.scope(), &self.tenant()).await);
+        let mut transaction = must("begin", begun.await);
         must("append", transaction.append(&append).await);
-        Ok(Box::new(HeldAppend(transaction)))
+        Ok(Box::new(HeldWrite(transaction)))
+    }
+
+    async fn hold_create(&self, request: Create) -> Fault<Box<dyn Held>> {
+        let scope = self.scope_of(Family::Audit);
+        let begun = self.on_postgres(async |client| client.begin(&scope, &self.tenant()).await);
+        let mut transaction = must("begin", begun.await);
+        must("record", transaction.record(&scope, request).await);
+        Ok(Box::new(HeldWrite(transaction)))
+    }
+
+    async fn business_write(&self, request: Create, commit: bool) -> Fault<(Result<()>, u64)> {
+        let table = "CREATE TABLE IF NOT EXISTS public.business (x int); GRANT ALL ON public.business TO changeover_app";
+        must("make a table", self.database.execute(table).await);
+        let (scope, tenant) = (self.scope_of(Family::Audit), self.tenant());
+        let work = async |client: &OpenPostgres| {
+            postgres_audit::business_write(client, &scope, &tenant, request, commit).await
+        };
+        let ended = self.on_postgres(work).await;
+        let counted = self.lines("SELECT count(*)::text FROM public.business").await;
+        Ok((ended, must("count", counted[0].parse())))
+    }
+
+    async fn tamper_audit(&self, tamper: AuditTamper) -> Fault<()> {
+        postgres_audit::tamper(&self.raw().await, &self.tenant(), tamper).await;
+        Ok(())
+    }
+
+    async fn change_audit(&self) -> Fault<Vec<String>> {
+        let mut done = Vec::new();
+        for role in ["RESET ROLE", "SET ROLE changeover_owner", "SET ROLE changeover_app"] {
+            for tenant in ["RESET changeover.tenant_id", "SET changeover.tenant_id = 'default'"] {
+                done.extend(self.let_through(&format!("{role}; {tenant}"), &postgres_audit::CHANGES).await);
+            }
+        }
+        Ok(done)
+    }
+
+    async fn audit_full_scans(&self, rows: u64) -> Fault<Vec<String>> {
+        Ok(postgres_audit::full_scans(&self.raw().await, &self.tenant(), rows).await)
     }
 
     async fn hold_unrelated_transaction(&self) -> Fault<Box<dyn Held>> {
@@ -194,7 +247,7 @@ impl<const SHARED: bool> Faults for PostgresHarness<SHARED> {
     }
 
     async fn cut_at_commit(&self) -> Fault<()> {
-        // The write function is one statement, so its commit has no message of its own; the cases' events have this type.
+        // A write function is one statement, so its commit has no message of its own; the cases' events have this type.
         self.proxy().await.drop_reply_after("OrderPlaced");
         Ok(())
     }
@@ -285,6 +338,10 @@ impl<const SHARED: bool> Faults for PostgresHarness<SHARED> {
         Ok(Postgres.open(&self.settings()).await)
     }
 
+    async fn append_in_another_process(&self, append: Append) -> Fault<Result<(), ErrorKind>> {
+        Ok(another_process::append(&Postgres, &self.settings(), &self.tenant(), &append).await)
+    }
+
     async fn schema(&self) -> Fault<Vec<String>> {
         let sql = "WITH ours AS (SELECT oid FROM pg_namespace \
                      WHERE nspname NOT LIKE 'pg\\_%' AND nspname <> 'information_schema') \
@@ -325,6 +382,28 @@ impl<const SHARED: bool> Faults for PostgresHarness<SHARED> {
             copy(new, "stream_id", "99", "'null'::jsonb"),
         ];
         Ok(self.let_through("RESET ROLE", &attempts.each_ref().map(String::as_str)).await)
+    }
+
+    async fn insert_playbook_by_sql(&self, playbook: NewPlaybook) -> Fault<Result<(), String>> {
+        Ok(postgres_playbooks::insert(&self.database, self.tenant().as_str(), &playbook).await)
+    }
+
+    async fn overwrite_playbook_content(
+        &self,
+        playbook_id: &PlaybookId,
+        version: &PlaybookVersion,
+        content: &str,
+    ) -> Fault<()> {
+        postgres_playbooks::overwrite(&self.database, playbook_id, version, content).await;
+        Ok(())
+    }
+
+    async fn break_playbook_rules(&self) -> Fault<Vec<String>> {
+        Ok(postgres_playbooks::break_rules(&self.database).await)
+    }
+
+    async fn playbook_full_scans(&self) -> Fault<Vec<String>> {
+        Ok(postgres_playbooks::full_scans(&self.database).await)
     }
 
     async fn client_with(&self, options: OpenOptions) -> Fault<Arc<dyn OpenBackend>> {

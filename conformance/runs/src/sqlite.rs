@@ -1,21 +1,29 @@
 //! SQLite: files of our own schema, and files that legacy programs made.
 
+mod stores;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use changeover_conformance::{Fault, Faults, Harness, Held, OpenOptions, RawRow, StartError, Unsupported};
+use changeover_conformance::{
+    AuditTamper, Fault, Faults, Harness, Held, OpenOptions, RawRow, StartError, Unsupported,
+};
+use changeover_core::audit::Create;
 use changeover_core::backend::Family;
 use changeover_core::events::Append;
-use changeover_core::{Backend, BackendSettings, OpenBackend, Result};
+use changeover_core::playbooks::{NewPlaybook, PlaybookId, PlaybookVersion};
+use changeover_core::{Backend, BackendSettings, ErrorKind, OpenBackend, Result};
 use changeover_sqlite::{OpenSqlite, Sqlite, Transaction};
 use diesel::connection::SimpleConnection;
 
 use diesel::sql_types::{BigInt, Binary, Text};
 use diesel::{Connection, QueryableByName, RunQueryDsl, SqliteConnection, sql_query};
 use tempfile::TempDir;
+
+use crate::another_process;
 
 /// The schema of legacy programs, as they made it.
 const LEGACY: &str = include_str!("../../../crates/sqlite/tests/legacy.sql");
@@ -36,7 +44,6 @@ pub type SqliteAdopted = SqliteHarness<true>;
 #[async_trait]
 impl<const ADOPTED: bool> Harness for SqliteHarness<ADOPTED> {
     const NAME: &str = if ADOPTED { "sqlite-adopted" } else { "sqlite-native" };
-    const STORES: &[Family] = &[Family::Events];
 
     async fn start() -> Result<Self, StartError> {
         let place = Self { folder: tempfile::tempdir()? };
@@ -44,7 +51,9 @@ impl<const ADOPTED: bool> Harness for SqliteHarness<ADOPTED> {
             raw(&place.path()).batch_execute(LEGACY)?;
         }
         let client = Sqlite.open(&place.settings()).await?;
-        client.migrations(&place.scope(), Family::Events)?.up().await?;
+        for store in [Family::Events, Family::Audit, Family::Playbooks] {
+            client.migrations(&place.scope_of(store), store)?.up().await?;
+        }
         client.close().await;
         Ok(place)
     }
@@ -91,13 +100,13 @@ pub(crate) fn must<T, E: std::fmt::Display>(what: &str, result: Result<T, E>) ->
     }
 }
 
-/// An append that waits for its commit in a transaction of the store.
-struct HeldAppend(Transaction);
+/// An append or a create that waits for its commit in a transaction of the store.
+struct HeldWrite(Transaction);
 
 #[async_trait]
-impl Held for HeldAppend {
+impl Held for HeldWrite {
     async fn commit(self: Box<Self>) {
-        must("commit the held append", self.0.commit().await);
+        must("commit what was held", self.0.commit().await);
     }
 
     async fn roll_back(self: Box<Self>) {}
@@ -156,7 +165,85 @@ impl<const ADOPTED: bool> Faults for SqliteHarness<ADOPTED> {
         let client = must("open the file", OpenSqlite::open(&self.settings()).await);
         let mut transaction = must("begin", client.begin(&self.scope(), &self.tenant()).await);
         must("append", transaction.append(append));
-        Ok(Box::new(HeldAppend(transaction)))
+        Ok(Box::new(HeldWrite(transaction)))
+    }
+
+    async fn hold_create(&self, request: Create) -> Fault<Box<dyn Held>> {
+        let client = must("open the file", OpenSqlite::open(&self.settings()).await);
+        let mut transaction = must("begin", client.begin(&self.scope(), &self.tenant()).await);
+        must("record", transaction.record(&self.scope_of(Family::Audit), request));
+        Ok(Box::new(HeldWrite(transaction)))
+    }
+
+    async fn business_write(&self, request: Create, commit: bool) -> Fault<(Result<()>, u64)> {
+        let sql = "CREATE TABLE IF NOT EXISTS shipment (id INTEGER PRIMARY KEY, note TEXT)";
+        must("make a table", raw(&self.path()).batch_execute(sql));
+        let client = must("open the file", OpenSqlite::open(&self.settings()).await);
+        let mut transaction = must("begin", client.begin(&self.scope(), &self.tenant()).await);
+        let insert = sql_query("INSERT INTO shipment (note) VALUES ('sent')");
+        let connection = transaction.connection();
+        let inserted = connection.spawn_blocking(move |conn| insert.execute(conn)).await;
+        must("insert", inserted);
+        let recorded = transaction.record(&self.scope_of(Family::Audit), request);
+        let ended = match (recorded, commit) {
+            (Ok(()), true) => transaction.commit().await.map(drop),
+            (recorded, _) => {
+                drop(transaction);
+                recorded
+            }
+        };
+        let rows = rows::<Count>(&mut raw(&self.path()), "SELECT count(*) AS count FROM shipment");
+        Ok((ended, rows.first().map_or(0, |row| row.count.unsigned_abs())))
+    }
+
+    async fn tamper_audit(&self, tamper: AuditTamper) -> Fault<()> {
+        if ADOPTED {
+            return Err(Unsupported(
+                "the tables of legacy programs have no room for a chain that could show it",
+            ));
+        }
+        match tamper {
+            AuditTamper::Edit(id) => stores::edit(&self.path(), id),
+            AuditTamper::Remove(id) => stores::remove(&self.path(), id),
+            AuditTamper::Swap(one, other) => stores::swap(&self.path(), one, other),
+            AuditTamper::Insert(event) => {
+                // A program that knows of no chain.
+                let settings = self.settings().with("hash_chain", "false");
+                let client = must("open the file", Sqlite.open(&settings).await);
+                let store = client.audit(&self.scope_of(Family::Audit), &self.tenant()).await;
+                let store = must("open the repository", store);
+                must("insert", store.create(Create { events: vec![*event] }).await);
+            }
+        }
+        Ok(())
+    }
+
+    async fn change_audit(&self) -> Fault<Vec<String>> {
+        if ADOPTED {
+            return Err(NO_RULES);
+        }
+        Ok(stores::change_audit(&self.path()))
+    }
+
+    async fn insert_playbook_by_sql(&self, playbook: NewPlaybook) -> Fault<Result<(), String>> {
+        Ok(stores::insert_playbook(&self.path(), ADOPTED, &playbook))
+    }
+
+    async fn overwrite_playbook_content(
+        &self,
+        playbook_id: &PlaybookId,
+        version: &PlaybookVersion,
+        content: &str,
+    ) -> Fault<()> {
+        stores::overwrite_content(&self.path(), playbook_id.as_str(), version.as_str(), content);
+        Ok(())
+    }
+
+    async fn break_playbook_rules(&self) -> Fault<Vec<String>> {
+        if ADOPTED {
+            return Err(NO_RULES);
+        }
+        Ok(stores::break_playbooks(&self.path()))
     }
 
     async fn hold_unrelated_transaction(&self) -> Fault<Box<dyn Held>> {
@@ -234,6 +321,10 @@ impl<const ADOPTED: bool> Faults for SqliteHarness<ADOPTED> {
 
     async fn try_client(&self) -> Fault<Result<Arc<dyn OpenBackend>>> {
         Ok(Sqlite.open(&self.settings()).await)
+    }
+
+    async fn append_in_another_process(&self, append: Append) -> Fault<Result<(), ErrorKind>> {
+        Ok(another_process::append(&Sqlite, &self.settings(), &self.tenant(), &append).await)
     }
 
     async fn schema(&self) -> Fault<Vec<String>> {

@@ -28,5 +28,10 @@ async fn every_event_store_mutant_is_killed_by_its_cases_and_no_others() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_audit_mutant_is_killed_by_its_cases_and_no_others() {
-    all_killed(Family::Audit, 1).await;
+    all_killed(Family::Audit, 18).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_playbook_mutant_is_killed_by_its_cases_and_no_others() {
+    all_killed(Family::Playbooks, 20).await;
 }

@@ -36,6 +36,23 @@ pub fn connect_lazily(options: PersistenceOptions, registry: Registry) -> Result
     Ok(Db { shared: Arc::new(shared), tenant })
 }
 
+/// As [`connect_lazily`], but opening a backend makes and changes nothing: no file is created and no schema is brought up
+/// to date. For check-ups.
+pub fn connect_to_look(options: PersistenceOptions, registry: Registry) -> Result<Db> {
+    let mut db = connect_lazily(options, registry)?;
+    // Cannot fail: nobody else has the new connection yet.
+    let shared = Arc::get_mut(&mut db.shared).expect("one owner");
+    for plan in shared.plan.backends.values_mut() {
+        for key in ["create", "migrate_on_start"] {
+            if shared.registry.get(&plan.kind)?.keys().iter().any(|known| known.names(key)) {
+                plan.settings = plan.settings.clone().with(key, "false");
+            }
+        }
+        plan.migrate_on_start = false;
+    }
+    Ok(db)
+}
+
 /// The open backends of a service and the modules on them, for one tenant. Cheap to clone.
 #[derive(Clone)]
 pub struct Db {

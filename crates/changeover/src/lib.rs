@@ -83,6 +83,8 @@ mod db;
 mod home;
 mod module;
 mod partitions;
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+pub mod projection;
 mod retry;
 mod settings;
 mod stores;
@@ -92,9 +94,11 @@ mod typed;
 
 pub use changeover_core::events::{Expected, RecordedEvent, StreamId, Version};
 pub use changeover_core::*;
-pub use db::{Db, connect_lazily, connect_with};
+pub use db::{Db, connect_lazily, connect_to_look, connect_with};
 pub use module::Module;
 pub use partitions::{AuditMonth, AuditMonths};
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+pub use projection::{Projection, Projector};
 #[cfg(feature = "settings")]
 pub use settings::Layers;
 pub use settings::{EffectiveSetting, PersistenceOptions, Source};

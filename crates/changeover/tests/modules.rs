@@ -71,6 +71,47 @@ async fn modules_on_two_backends_do_not_share_records() {
     }
 }
 
+// S2-CFG-001, DEF-49: modules of the user's own, by the names of the source; each is served by the backend it names, and
+// one that names none by the default. S2-CFG-002, DEF-49: the keys are those of the design.
+#[tokio::test(flavor = "multi_thread")]
+async fn modules_of_the_users_own_are_served_by_the_backend_each_names() {
+    let (dir, server) = (tempfile::tempdir().unwrap(), TestDatabase::empty().await.unwrap());
+    let named = [
+        ("authority", "postgres"),
+        ("scheduler", "postgres"),
+        ("concelier", "sqlite"),
+        ("excititor", "memory"),
+        ("notify", "postgres"),
+    ];
+    let given = options(&dir, Some(&server))
+        .with("backends.memory.kind", "memory")
+        .with("backends.postgres.command_timeout", "30s")
+        .with("backends.postgres.pool.connect_timeout", "15s")
+        .with("persistence.default", "sqlite");
+    let given = named
+        .iter()
+        .fold(given, |all, (module, backend)| all.with(format!("persistence.{module}"), *backend));
+    let db = connect(given).await;
+    let mut on_postgres = Vec::new();
+    for (module, backend) in named.into_iter().chain([("policy", "sqlite")]) {
+        assert_eq!(program(&db, module, Uuid::now_v7()).await.len(), 3, "{module}");
+        assert_eq!(db.module(module).unwrap().owner().await.unwrap().0, backend, "{module}");
+        if backend == "postgres" {
+            on_postgres.push(format!("{module}_event_store"));
+        }
+    }
+    on_postgres.sort_unstable();
+    let sql = "SELECT schemaname::text FROM pg_stat_user_tables WHERE relname = 'domain_event' ORDER BY 1";
+    let rows = server.query(sql, &[]).await.unwrap();
+    assert_eq!(rows.iter().map(|row| row.get::<_, String>(0)).collect::<Vec<_>>(), on_postgres);
+    let wrong = PersistenceOptions::new()
+        .with("persistence.default", "legacy")
+        .with("persistence.Authority", "legacy")
+        .with("backends.legacy.kind", "memory");
+    let error = wrong.check(&registry()).unwrap_err();
+    assert!(error.kind() == ErrorKind::Config && error.message().contains("Authority"), "{error}");
+}
+
 // X10: one pool for the modules of one backend, and records apart all the same.
 #[rstest]
 #[case(Sql::Sqlite)]

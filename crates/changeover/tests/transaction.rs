@@ -4,14 +4,17 @@
 
 mod common;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use changeover::events::Expected;
-use changeover::{ErrorKind, RunQueryDsl, TxError, Uuid, Version};
-use common::{Order, OrderEvent, Shipment, Sql, insert, place, placed, rows, shipments};
+use changeover::{Applied, Db, ErrorKind, RunQueryDsl, TxError, Uuid, Version};
+use changeover_testkit::{Proxy, TestDatabase};
+use common::{Order, OrderEvent, Shipment, Sql, TABLE, insert, options, place, placed, rows, shipments};
 use diesel::prelude::*;
 use diesel_async::AsyncConnection;
 use rstest::rstest;
+use tokio::sync::Notify;
 
 // Design section 2, end to end: the example as it stands there.
 #[rstest]
@@ -133,6 +136,106 @@ async fn a_dropped_transaction_leaves_nothing_behind(#[case] sql: Sql) {
     tokio::time::timeout(Duration::from_secs(10), retried).await.unwrap().unwrap();
     assert_eq!(rows(&place.db).await.len(), 1);
     assert_eq!(orders.load(id, Order::apply).await.unwrap().version, Some(Version::FIRST));
+}
+
+/// The row of `id` and its event, which have to be there both or neither. They are read one after the other, so a commit
+/// that is still under way may come between; a half that stays is one.
+async fn both_or_none(db: &Db, id: Uuid) -> bool {
+    let orders = db.events("orders").unwrap().typed::<OrderEvent>();
+    for _ in 0..100 {
+        let event = orders.load(id, Order::apply).await.unwrap().version.is_some();
+        let row = rows(db).await.iter().any(|row| row.id == id.to_string());
+        if row == event {
+            return row;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    panic!("one half without the other");
+}
+
+// E81, E100: dropped at any moment up to the end of the commit, both halves are there or none, and the pool is whole.
+#[rstest]
+#[case(Sql::Sqlite)]
+#[case(Sql::Postgres)]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_transaction_dropped_around_its_commit_is_whole_or_not_there(#[case] sql: Sql) {
+    let place = place(sql).await;
+    let orders = place.db.events("orders").unwrap().typed::<OrderEvent>();
+    let module = place.db.module("orders").unwrap();
+    let (mut kept, mut lost) = (0, 0);
+    for step in 0..40 {
+        let id = Uuid::now_v7();
+        // Counted from the last statement before the commit, so that most of the drops fall into it.
+        let flushing = Arc::new(Notify::new());
+        let told = Arc::clone(&flushing);
+        let work = module.transaction(async |tx| {
+            insert(tx.conn(), &Shipment::of(id)).await?;
+            tx.append(&orders, id, None, [placed("lamp")]);
+            told.notify_one();
+            Ok(())
+        });
+        let cut = async {
+            flushing.notified().await;
+            tokio::time::sleep(Duration::from_millis(step)).await;
+        };
+        tokio::select! {
+            done = work => done.unwrap(),
+            () = cut => {}
+        }
+        // A commit under way ends before its connection can be had again.
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        if both_or_none(&place.db, id).await { kept += 1 } else { lost += 1 }
+    }
+    assert!(kept > 0, "never committed: {lost} lost");
+    let last = Uuid::now_v7();
+    orders.append(last, None, [placed("lamp")]).await.unwrap();
+}
+
+// E81, E109: the line goes at the end of a transaction: held still before its appends are flushed, and the caller gives up;
+// or cut when the COMMIT was carried out, whose answer is lost.
+#[rstest]
+#[case::held_still_before_the_flush(false)]
+#[case::cut_after_the_commit(true)]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_transaction_whose_line_fails_at_its_end_is_whole_or_not_there(#[case] carried_out: bool) {
+    let (dir, server) = (tempfile::tempdir().unwrap(), TestDatabase::empty().await.unwrap());
+    let proxy = Proxy::start(server.url()).await.unwrap();
+    let given = options(&dir, Some(&server))
+        .with("persistence.default", "postgres")
+        .with("backends.postgres.url", proxy.url(server.url()))
+        .with("backends.postgres.migrate_url", server.url())
+        .with("backends.postgres.pool.max_size", "2")
+        .with("backends.postgres.pool.min_idle", "0");
+    let db = changeover::connect_with(given, changeover::registry()).await.unwrap();
+    let orders = db.events("orders").unwrap().typed::<OrderEvent>();
+    orders.append(Uuid::now_v7(), None, [placed("lamp")]).await.unwrap();
+    server.execute(&format!("{TABLE}; GRANT ALL ON shipments TO changeover_app")).await.unwrap();
+    let module = db.module("orders").unwrap();
+    for _ in 0..4 {
+        let id = Uuid::now_v7();
+        let work = module.transaction(async |tx| {
+            insert(tx.conn(), &Shipment::of(id)).await?;
+            tx.append(&orders, id, None, [placed("lamp")]);
+            if carried_out {
+                proxy.cut_before_reply_to_commit();
+            } else {
+                proxy.freeze();
+            }
+            Ok(())
+        });
+        let ended = tokio::time::timeout(Duration::from_millis(400), work).await;
+        proxy.thaw();
+        if carried_out {
+            let error = ended.unwrap().unwrap_err();
+            let TxError::Store(error) = error else { panic!("{error}") };
+            assert_eq!(error.was_applied(), Some(Applied::Unknown), "{error}");
+            assert!(both_or_none(&db, id).await, "the commit was carried out");
+        } else {
+            ended.unwrap_err();
+            assert!(!both_or_none(&db, id).await, "given up before the flush");
+        }
+        orders.append(Uuid::now_v7(), None, [placed("lamp")]).await.unwrap();
+    }
 }
 
 // A failed statement whose error is thrown away must not end in a success that stored nothing.

@@ -12,7 +12,7 @@ use crate::output::{Out, printable};
 use crate::settings;
 
 pub async fn run(common: &Common, out: &mut Out) -> Result<Status, Failure> {
-    let db = settings::connect(common, out)?;
+    let db = settings::connect_to_look(common, out)?;
     let mut findings = Findings::default();
     findings.push("settings", "checked", true, "no mistake found");
     for (name, kind) in db.backends() {

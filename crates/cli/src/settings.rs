@@ -27,7 +27,15 @@ pub fn load(common: &Common) -> PersistenceOptions {
 
 /// The backends by the settings, each opened at its first use, for the tenant that is meant.
 pub fn connect(common: &Common, out: &mut Out) -> Result<Db, Failure> {
-    let db = connect_lazily(load(common), registry())?;
+    for_tenant(connect_lazily(load(common), registry())?, common, out)
+}
+
+/// The same for a look: nothing is made or changed by opening.
+pub fn connect_to_look(common: &Common, out: &mut Out) -> Result<Db, Failure> {
+    for_tenant(changeover::connect_to_look(load(common), registry())?, common, out)
+}
+
+fn for_tenant(db: Db, common: &Common, out: &mut Out) -> Result<Db, Failure> {
     if let Some(notice) = db.notice() {
         out.note(notice)?;
     }

@@ -66,6 +66,21 @@ impl Checkpoint {
     }
 }
 
+impl Checkpoint {
+    /// The position to read on after, if this log may have returned the checkpoint: it is of this log and not beyond the
+    /// last position given to any tenant; else `Invalid`.
+    pub fn position_within(&self, log: LogId, end: i64) -> Result<i64> {
+        let position = self.position_in(log)?;
+        if position <= end {
+            return Ok(position);
+        }
+        Err(Error::invalid(format!(
+            "the checkpoint is at position {position}, the log ends at {end} and never returned it; if the database was \
+             restored from an older copy, start again from the beginning or from a checkpoint of that time"
+        )))
+    }
+}
+
 impl PartialOrd for Checkpoint {
     fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
         (self.log == other.log).then(|| self.position.cmp(&other.position))

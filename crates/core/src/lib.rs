@@ -26,6 +26,7 @@ pub mod playbooks;
 
 mod capabilities;
 mod checkpoint;
+mod closing;
 mod digest;
 mod error;
 mod json;
@@ -39,6 +40,7 @@ pub use audit::AuditRepository;
 pub use backend::{Backend, ModuleScope, OpenBackend, Registry};
 pub use capabilities::{Capabilities, Support};
 pub use checkpoint::{Checkpoint, LogId};
+pub use closing::Closing;
 pub use digest::sha256_hex;
 pub use error::{Applied, Detail, Error, ErrorKind, Result};
 pub use events::EventStore;

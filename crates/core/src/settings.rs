@@ -9,7 +9,8 @@ use crate::error::{Error, ErrorKind, Result};
 /// One key that a backend understands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SettingKey {
-    /// The key below the backend's own, levels joined by a dot: `pool.max_size`.
+    /// The key below the backend's own, levels joined by a dot: `pool.max_size`. `session.NAME` stands for every key below
+    /// `session`.
     pub key: &'static str,
     /// What may stand there.
     pub value: ValueKind,
@@ -21,6 +22,16 @@ pub struct SettingKey {
     pub secret: bool,
     /// One sentence for people.
     pub doc: &'static str,
+}
+
+impl SettingKey {
+    /// Whether `key` is this key, or one of those it stands for.
+    pub fn names(&self, key: &str) -> bool {
+        match self.key.strip_suffix("NAME") {
+            Some(before) => key.strip_prefix(before).is_some_and(|name| !name.is_empty()),
+            None => self.key == key,
+        }
+    }
 }
 
 /// What may stand at a key.
@@ -97,7 +108,7 @@ impl BackendSettings {
     pub fn problems(&self, keys: &[SettingKey]) -> Vec<String> {
         let mut problems = Vec::new();
         for (key, value) in &self.values {
-            let Some(known) = keys.iter().find(|known| known.key == key) else {
+            let Some(known) = keys.iter().find(|known| known.names(key)) else {
                 let names: Vec<_> = keys.iter().map(|known| known.key).collect();
                 problems.push(format!("{key}: unknown key; allowed are {}", names.join(", ")));
                 continue;
@@ -130,6 +141,14 @@ impl BackendSettings {
     pub fn text<'a>(&'a self, keys: &'a [SettingKey], key: &str) -> Option<&'a str> {
         let given = self.values.get(key).map(String::as_str);
         given.or_else(|| keys.iter().find(|known| known.key == key)?.default)
+    }
+
+    /// What is given below `section`, by name: of `session.lock_timeout` below `session`, `lock_timeout`.
+    pub fn below<'a>(&'a self, section: &'a str) -> impl Iterator<Item = (&'a str, &'a str)> {
+        let entries = self.values.iter();
+        entries.filter_map(move |(key, value)| {
+            Some((key.strip_prefix(section)?.strip_prefix('.')?, value.as_str()))
+        })
     }
 
     /// The number at `key`. `Config` if there is none or it is not a number.
@@ -215,6 +234,21 @@ mod tests {
         assert_eq!(BackendSettings::new("main").integer(KEYS, "pool.max_size").unwrap(), 10);
         let shown = format!("{:?}", BackendSettings::new("main").with("url", "postgres://u:secret@h/d"));
         assert!(!shown.contains("secret"), "{shown}");
+    }
+
+    // S2-TEN-007: one key that stands for many.
+    #[test]
+    fn a_key_may_stand_for_every_name_below_it() {
+        let key = SettingKey { key: "session.NAME", required: false, secret: false, ..KEYS[0] };
+        assert!(key.names("session.lock_timeout") && key.names("session.app.unit"));
+        assert!(!key.names("session.") && !key.names("session") && !key.names("sessions.x"));
+        let settings =
+            BackendSettings::new("main").with("session.b", "2").with("session.a", "").with("url", "x");
+        assert_eq!(settings.below("session").collect::<Vec<_>>(), [("a", ""), ("b", "2")]);
+        assert_eq!(
+            settings.problems(&[key, KEYS[0]]),
+            ["session.a: found \"\", allowed is text that is not empty"]
+        );
     }
 
     #[test]

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::channel::mpsc;
-use futures::future::{Either, select};
+use futures::future::{Either, pending, select};
 use futures::{Stream, StreamExt};
 
 use crate::checkpoint::Checkpoint;
@@ -55,6 +55,11 @@ pub trait Feed: Send + 'static {
 
     /// Returns after `time`.
     async fn sleep(&self, time: Duration);
+
+    /// Returns when the store was closed, which ends the subscription whatever it is doing. Without it: never.
+    fn closed(&self) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+        Box::pin(pending())
+    }
 }
 
 /// The reader's end. Dropping it ends the subscription and frees what it held.
@@ -116,7 +121,7 @@ const RETRY_FOR: Duration = Duration::from_secs(30);
 ///
 /// At most `request.buffer` messages wait for the reader and nothing is read ahead beyond one page. A reader that
 /// takes nothing for `request.patience` while the buffer is full is cut off with `Unavailable`. Transient errors are
-/// retried with growing waits for 30 s.
+/// retried with growing waits for 30 s. The end of [`Feed::closed`] ends it with `Unavailable` at once.
 pub fn subscription<F: Feed>(
     feed: F,
     start: Checkpoint,
@@ -126,9 +131,15 @@ pub fn subscription<F: Feed>(
     let (sender, messages) = mpsc::channel(request.buffer.max(1) - 1);
     let ending = Arc::new(Mutex::new(None));
     let subscription = Subscription { messages, ending: Arc::clone(&ending), on_drop: None };
+    let closed = feed.closed();
     let mut pump = Pump { feed, sender, delivered: start, patience: request.patience };
     let run = async move {
-        let Err(ended) = pump.run().await;
+        let ended = match select(closed, Box::pin(pump.run())).await {
+            Either::Left(_) => {
+                Some(Error::new(ErrorKind::Unavailable, "the store was closed; open it again and resume"))
+            }
+            Either::Right((Err(ended), _)) => ended,
+        };
         if let Some(error) = ended {
             let error =
                 error.during("events.subscribe").with_detail(Detail::Resume { after: pump.delivered });

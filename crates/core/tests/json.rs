@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use rstest::rstest;
 use serde_json::Value;
 
-// X-EDGE-056, X-EDGE-057, E98: one text for one value.
+// X-MIG-016, X-EDGE-056, X-EDGE-057, E98: one text for one value.
 #[rstest]
 #[case(" { } ", "{}")]
 #[case("[ 1 , 2 ]", "[1,2]")]
@@ -30,7 +30,7 @@ fn one_value_has_one_text(#[case] given: &str, #[case] canonical: &str) {
     assert_eq!(Json::parse(canonical).unwrap(), made);
 }
 
-// X-EDGE-051, X-EDGE-052, X-EDGE-108, E87: what cannot be stored alike everywhere.
+// X-MIG-016, X-EDGE-051, X-EDGE-052, X-EDGE-108, E87: what cannot be stored alike everywhere.
 #[rstest]
 #[case(r#""\u0000""#)]
 #[case(r#""\ud800""#)]

@@ -1,5 +1,6 @@
 //! The event store over a [`Log`]: the lock, the closed handles, and the task of a subscription.
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -82,7 +83,7 @@ impl EventStore for MemoryEvents {
             .with_log(operation, |log| {
                 request.validate()?;
                 let start = request.after.unwrap_or(Checkpoint::start(log.id()));
-                start.position_in(log.id())?;
+                log.position_of(start)?;
                 Ok((start, log.watch()))
             })
             .await?;
@@ -127,5 +128,9 @@ impl Feed for MemoryFeed {
 
     async fn sleep(&self, time: Duration) {
         tokio::time::sleep(time).await;
+    }
+
+    fn closed(&self) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+        self.store.latch.closed()
     }
 }

@@ -35,14 +35,13 @@ mod trail;
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use changeover_core::audit::AuditEvent;
 use changeover_core::backend::{Check, Family, Migrations};
 use changeover_core::{
-    AuditRepository, Backend, BackendSettings, Capabilities, Error, ErrorKind, EventStore, LogId,
+    AuditRepository, Backend, BackendSettings, Capabilities, Closing, Error, ErrorKind, EventStore, LogId,
     ModuleScope, OpenBackend, PlaybookCatalog, Result, SettingKey, Support, TenantId, Timestamp, ValueKind,
 };
 
@@ -173,14 +172,14 @@ impl Backend for Memory {
     async fn open(&self, settings: &BackendSettings) -> Result<Arc<dyn OpenBackend>> {
         settings.check(self.keys())?;
         let hash_chain = settings.bool(self.keys(), HASH_CHAIN)?;
-        Ok(Arc::new(OpenMemory { shared: Arc::clone(&self.0), hash_chain, closed: Arc::default() }))
+        Ok(Arc::new(OpenMemory { shared: Arc::clone(&self.0), hash_chain, closed: Closing::default() }))
     }
 }
 
 struct OpenMemory {
     shared: Arc<Shared>,
     hash_chain: bool,
-    closed: Arc<AtomicBool>,
+    closed: Closing,
 }
 
 #[async_trait]
@@ -217,10 +216,10 @@ impl OpenBackend for OpenMemory {
 
     async fn check(&self) -> Vec<Check> {
         let detail = format!("{} modules in memory; nothing outlives the process", self.shared.lock().len());
-        vec![Check { name: KIND.to_owned(), ok: !self.closed.load(Ordering::SeqCst), detail }]
+        vec![Check { name: KIND.to_owned(), ok: !self.closed.is_closed(), detail }]
     }
 
     async fn close(&self) {
-        self.closed.store(true, Ordering::SeqCst);
+        self.closed.close();
     }
 }

@@ -68,6 +68,11 @@ impl Log {
         self.store(tenant, request, now)
     }
 
+    /// Where a read begins that goes on after a checkpoint.
+    pub(crate) fn position_of(&self, after: Checkpoint) -> Result<i64> {
+        after.position_within(self.id, self.position)
+    }
+
     /// Stores what was judged.
     fn store(&mut self, tenant: &TenantId, request: Append, now: Timestamp) -> Result<Appended> {
         let records = self.tenants.entry(tenant.clone()).or_default();
@@ -140,7 +145,7 @@ impl Log {
             checkpoint: request.after.unwrap_or(Checkpoint::start(self.id)),
             caught_up: true,
         };
-        let after = page.checkpoint.position_in(self.id)?;
+        let after = self.position_of(page.checkpoint)?;
         let Some(records) = self.tenants.get(tenant) else {
             return Ok(page);
         };

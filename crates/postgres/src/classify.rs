@@ -69,7 +69,14 @@ fn advice(kind: ErrorKind) -> &'static str {
 /// An error for a SQLSTATE. `applied` is left to writes.
 pub(crate) fn from_state(state: &str) -> Error {
     let kind = kind_of(state);
-    Error::new(kind, advice(kind)).with("sqlstate", state)
+    let message = match state {
+        "53300" => {
+            "the server has no connection left: for this login, for this database, or at all; lower pool.max_size of \
+             its clients, or raise the limit there"
+        }
+        _ => advice(kind),
+    };
+    Error::new(kind, message).with("sqlstate", state)
 }
 
 /// The error of a read.

@@ -57,22 +57,35 @@ impl PgClient {
     ) -> Result<Vec<Row>, Option<Error>> {
         let limit = self.connector.command_timeout.saturating_add(GRACE);
         let (client, statements) = (&self.client, &mut self.statements);
-        let work = async {
-            let statement = if let Some(statement) = statements.get(sql) {
-                statement.clone()
-            } else {
-                let made = client.prepare(sql).await.map_err(|error| {
-                    let error = classify::read_error(&error);
-                    // Nothing was written yet, whatever went wrong.
-                    if writes { error.applied(Applied::No) } else { error }
-                })?;
-                statements.insert(Arc::clone(sql), made.clone());
-                made
+        let work =
+            async {
+                let statement = if let Some(statement) = statements.get(sql) {
+                    statement.clone()
+                } else {
+                    let made = client.prepare(sql).await.map_err(|error| {
+                        let error = classify::read_error(&error);
+                        // Nothing was written yet, whatever went wrong.
+                        if writes { error.applied(Applied::No) } else { error }
+                    })?;
+                    statements.insert(Arc::clone(sql), made.clone());
+                    made
+                };
+                let answer = match client.query(&statement, params).await {
+                    // The statement was prepared before the schema changed; it failed as a whole and is prepared anew, once.
+                    Err(error) if is_stale(&error) => {
+                        let made = client.prepare(sql).await.map_err(|error| {
+                            let error = classify::read_error(&error);
+                            if writes { error.applied(Applied::No) } else { error }
+                        })?;
+                        statements.insert(Arc::clone(sql), made.clone());
+                        client.query(&made, params).await
+                    }
+                    answer => answer,
+                };
+                answer.map_err(|error| {
+                    if writes { classify::write_error(&error) } else { classify::read_error(&error) }
+                })
             };
-            client.query(&statement, params).await.map_err(|error| {
-                if writes { classify::write_error(&error) } else { classify::read_error(&error) }
-            })
-        };
         // Broken until it answered: a caller that is dropped meanwhile leaves a connection that is still busy.
         let was = std::mem::replace(&mut self.broken, true);
         if let Ok(answer) = tokio::time::timeout(limit, work).await {
@@ -87,6 +100,11 @@ impl PgClient {
         });
         Err(None)
     }
+}
+
+/// Undefined column, table or function; a cached plan whose result type would change.
+fn is_stale(error: &tokio_postgres::Error) -> bool {
+    error.code().is_some_and(|code| matches!(code.code(), "42703" | "42P01" | "42883" | "0A000"))
 }
 
 fn too_long() -> Error {

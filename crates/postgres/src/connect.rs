@@ -9,12 +9,16 @@ use std::time::Duration;
 use changeover_core::{Error, ErrorKind, Result};
 use secrecy::ExposeSecret;
 use tokio_postgres::tls::MakeTlsConnect;
+use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, Config, SimpleQueryMessage, Socket};
 
 use crate::classify;
 use crate::settings::{Roles, Settings};
 use crate::tls::{MakeTls, connector};
 use crate::url::{SslMode, Target};
+
+/// The oldest major version of a server that will do.
+pub(crate) const OLDEST: u32 = 16;
 
 /// The connection's own half, to be driven by somebody.
 pub(crate) type Driver = tokio_postgres::Connection<Socket, <MakeTls as MakeTlsConnect<Socket>>::Stream>;
@@ -24,7 +28,11 @@ pub(crate) struct Connector {
     config: Config,
     tls: MakeTls,
     session: String,
+    /// Connection settings of the user's own.
+    own: Vec<(String, String)>,
     pub command_timeout: Duration,
+    /// [`OLDEST`], but in a test.
+    pub oldest: u32,
 }
 
 impl Connector {
@@ -42,7 +50,8 @@ impl Connector {
                      WHERE o.rolname = '{owner}' AND pg_catalog.pg_has_role(me.oid, o.oid, 'MEMBER'))); \
              SELECT (EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = '{app}'))::text"
         );
-        Self::make(&settings.target, session, settings.command_timeout)
+        let made = Self::make(&settings.target, session, settings.command_timeout)?;
+        Ok(Self { own: settings.session.clone(), ..made })
     }
 
     /// For migrations: the login as it is, statements as long as they need.
@@ -71,12 +80,23 @@ impl Connector {
         if let Some(password) = &target.password {
             config.password(password.expose_secret());
         }
-        Ok(Self { config, tls: connector(&target.tls)?, session, command_timeout })
+        Ok(Self {
+            config,
+            tls: connector(&target.tls)?,
+            session,
+            own: Vec::new(),
+            command_timeout,
+            oldest: OLDEST,
+        })
     }
 
-    /// A connection and its driver, session not yet set up.
+    /// A connection to a server that will do, and its driver, session not yet set up.
     pub(crate) async fn raw(&self) -> Result<(Client, Driver)> {
-        self.config.connect(self.tls.clone()).await.map_err(|error| refused(&error))
+        let (client, driver) =
+            self.config.connect(self.tls.clone()).await.map_err(|error| refused(&error))?;
+        // Every server says it as it lets a client in, so looking costs nothing.
+        check_version(driver.parameter("server_version").unwrap_or_default(), self.oldest)?;
+        Ok((client, driver))
     }
 
     /// A connection that drives itself, with its session set up. Also says whether the application's role was there to
@@ -94,6 +114,11 @@ impl Connector {
             SimpleQueryMessage::Row(row) => row.get(0).map(|value| value == "true"),
             _ => None,
         });
+        for (name, value) in &self.own {
+            let bound: [(&(dyn ToSql + Sync), Type); 2] = [(name, Type::TEXT), (value, Type::TEXT)];
+            let set = client.query_typed(SET_OWN, &bound).await;
+            set.map_err(|error| not_set(name, classify::read_error(&error)))?;
+        }
         Ok((client, with_role.unwrap_or(false)))
     }
 
@@ -102,10 +127,45 @@ impl Connector {
         &self.session
     }
 
+    /// Connection settings of the user's own, by name.
+    pub(crate) fn own(&self) -> &[(String, String)] {
+        &self.own
+    }
+
     /// For cancelling a statement.
     pub(crate) fn tls(&self) -> MakeTls {
         self.tls.clone()
     }
+}
+
+/// Sets one connection setting of the user's own.
+pub(crate) const SET_OWN: &str = "SELECT pg_catalog.set_config($1, $2, false)";
+
+/// Why a connection setting of the user's own was not taken.
+pub(crate) fn not_set(name: &str, error: Error) -> Error {
+    if error.kind().is_transient() {
+        return error;
+    }
+    let message = format!(
+        "session.{name}: the server does not know it, or does not let this login set it to this value; correct or remove it"
+    );
+    Error::new(ErrorKind::Config, message)
+}
+
+/// `SchemaMismatch` if the server is older than the schema needs.
+fn check_version(version: &str, oldest: u32) -> Result<()> {
+    let digits = version.find(|c: char| !c.is_ascii_digit()).unwrap_or(version.len());
+    let found = match version[..digits].parse::<u32>() {
+        Ok(major) if major >= oldest => return Ok(()),
+        Ok(_) => format!("the server is PostgreSQL {version}"),
+        Err(_) => "the server does not say which version of PostgreSQL it is".to_owned(),
+    };
+    Err(Error::new(
+        ErrorKind::SchemaMismatch,
+        format!(
+            "{found}; version {oldest} or later is needed: upgrade the server, or name another one in url"
+        ),
+    ))
 }
 
 /// Why no connection was had. What the server said is kept, what the network said is told by its kind.
@@ -143,4 +203,30 @@ fn certificate(error: &rustls::Error) -> Error {
         ErrorKind::Unavailable,
         format!("no connection to the database: TLS failed: {error}; check sslmode and sslrootcert"),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // S3-MIG-011: the rule over the versions that servers say.
+    #[test]
+    fn versions_below_sixteen_are_refused_with_what_to_do() {
+        for good in ["16.0", "16beta1", "16.4 (Debian 16.4-1.pgdg120+1)", "17", "18.6", "100.1"] {
+            check_version(good, OLDEST).unwrap();
+        }
+        for bad in ["15.9", "15.9 (Debian 15.9-0+deb12u1)", "9.6.24", "1.6"] {
+            let error = check_version(bad, OLDEST).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::SchemaMismatch);
+            let message = format!(
+                "the server is PostgreSQL {bad}; version 16 or later is needed: upgrade the server, or name another one \
+                 in url"
+            );
+            assert_eq!(error.message(), message);
+        }
+        for none in ["", "devel", "99999999999999999999"] {
+            let error = check_version(none, OLDEST).unwrap_err();
+            assert!(error.message().contains("does not say which version"), "{error}");
+        }
+    }
 }

@@ -134,7 +134,12 @@ impl OpenPostgres {
     }
 
     fn migrations_of(&self, scope: &ModuleScope, family: Family) -> PostgresMigrations {
-        PostgresMigrations { settings: Arc::clone(&self.settings), scope: scope.clone(), family }
+        PostgresMigrations {
+            settings: Arc::clone(&self.settings),
+            scope: scope.clone(),
+            family,
+            known: shipped::SHIPPED,
+        }
     }
 
     async fn migrate_once(&self, scope: &ModuleScope, family: Family) -> Result<()> {
@@ -197,8 +202,7 @@ impl OpenBackend for OpenPostgres {
         let mut checks = Vec::new();
         let facts = async {
             let mut conn = self.pools.get().await?;
-            let sql = "SELECT current_setting('server_version'), current_setting('server_version_num')::int >= 160000, \
-                         session_user::text, current_user::text, \
+            let sql = "SELECT current_setting('server_version'), session_user::text, current_user::text, \
                          (SELECT r.rolsuper OR r.rolbypassrls FROM pg_catalog.pg_roles AS r WHERE r.rolname = current_user), \
                          coalesce((SELECT s.ssl FROM pg_catalog.pg_stat_ssl AS s WHERE s.pid = pg_catalog.pg_backend_pid()), false), \
                          to_regclass('changeover._migrations') IS NOT NULL, \
@@ -218,13 +222,11 @@ impl OpenBackend for OpenPostgres {
         };
         for row in &rows {
             add("connection", true, self.pools.note());
-            add(
-                "server",
-                row.get(1),
-                format!("PostgreSQL {}; 16 or later is needed", row.get::<_, String>(0)),
-            );
-            let (login, acts_as): (String, String) = (row.get(2), row.get(3));
-            let bypasses: bool = row.get::<_, Option<bool>>(4).unwrap_or(true);
+            // An older one was refused as the connection was made.
+            let version: String = row.get(0);
+            add("server", true, format!("PostgreSQL {version}; {} or later is needed", connect::OLDEST));
+            let (login, acts_as): (String, String) = (row.get(1), row.get(2));
+            let bypasses: bool = row.get::<_, Option<bool>>(3).unwrap_or(true);
             let detail = if bypasses {
                 format!(
                     "{acts_as} may bypass row security; migrate, or use a login of the role {}",
@@ -238,16 +240,16 @@ impl OpenBackend for OpenPostgres {
                 )
             };
             add("row security", !bypasses, detail);
-            let encrypted: bool = row.get(5);
+            let encrypted: bool = row.get(4);
             add("encryption", true, if encrypted { "TLS" } else { "none on this connection" }.to_owned());
-            let there: bool = row.get(6);
+            let there: bool = row.get(5);
             add(
                 "schema",
                 there,
                 if there { "migrations are recorded" } else { "none yet; run migrate up" }.to_owned(),
             );
             // Only playbooks need it, and their migrations refuse to run without.
-            let detail = match (row.get::<_, Option<String>>(8), row.get::<_, Option<String>>(7)) {
+            let detail = match (row.get::<_, Option<String>>(7), row.get::<_, Option<String>>(6)) {
                 (Some(installed), _) => format!("{installed}; playbooks need 0.8 or later"),
                 (None, Some(offered)) => {
                     format!("{offered} is offered, not installed; the migrations of playbooks install it")

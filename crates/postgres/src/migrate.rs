@@ -13,16 +13,18 @@ use crate::classify;
 use crate::codec::Micros;
 use crate::connect::Connector;
 use crate::settings::Settings;
-use crate::shipped::{BASE, NO_TRANSACTION, REMOVES_RECORDS, SHIPPED, Shipped, plain_schema, replace_words};
+use crate::shipped::{
+    BASE, NO_TRANSACTION, REMOVES_RECORDS, Shipped, plain_schema, replace_words, statements,
+};
 use crate::statements::schema;
 
-/// The oldest server that will do.
-const OLDEST: i32 = 160_000;
 /// The migrations of one family of one module in one database.
 pub(crate) struct PostgresMigrations {
     pub settings: Arc<Settings>,
     pub scope: ModuleScope,
     pub family: Family,
+    /// All there are, of every family.
+    pub known: &'static [Shipped],
 }
 
 /// Where a list of migrations stands in the database.
@@ -34,7 +36,7 @@ struct State {
 
 impl PostgresMigrations {
     fn shipped(&self) -> Vec<&'static Shipped> {
-        SHIPPED.iter().filter(|it| it.family == BASE || it.family == self.family.as_str()).collect()
+        self.known.iter().filter(|it| it.family == BASE || it.family == self.family.as_str()).collect()
     }
 
     fn render(&self, it: &Shipped, sql: &str) -> String {
@@ -54,24 +56,9 @@ impl PostgresMigrations {
         if it.family == BASE { text } else { text.replace(&format!("'{}'", it.family), &module) }
     }
 
-    /// A connection of the login that may change the schema, to a server that will do.
+    /// A connection of the login that may change the schema.
     async fn connect(&self) -> Result<Client> {
-        let (client, _) = Connector::for_migrations(&self.settings)?.client().await?;
-        let row = one(
-            &client,
-            "SELECT current_setting('server_version_num')::int, current_setting('server_version')",
-        )
-        .await?;
-        if row.get::<_, i32>(0) < OLDEST {
-            let found: String = row.get(1);
-            return Err(Error::new(
-                ErrorKind::SchemaMismatch,
-                format!(
-                    "the server is PostgreSQL {found}, version 16 or later is needed; upgrade the server"
-                ),
-            ));
-        }
-        Ok(client)
+        Ok(Connector::for_migrations(&self.settings)?.client().await?.0)
     }
 
     /// As [`Self::connect`], alone among all runners until the connection ends.
@@ -300,7 +287,8 @@ async fn one(client: &Client, sql: &str) -> Result<Row> {
     client.query_one(sql, &[]).await.map_err(|error| classify::read_error(&error))
 }
 
-/// Runs one file and keeps its record, in one transaction unless the file cannot have one.
+/// Runs one file and keeps its record, in one transaction unless the file cannot have one. Then its statements are run
+/// one by one, and an error says what it leaves behind.
 async fn run(
     client: &Client,
     id: &str,
@@ -309,29 +297,43 @@ async fn run(
     record: &str,
     params: &[&(dyn tokio_postgres::types::ToSql + Sync)],
 ) -> Result<()> {
-    let in_transaction = !shipped.starts_with(NO_TRANSACTION);
-    let work = async {
-        if in_transaction {
-            client.batch_execute("BEGIN").await?;
+    if shipped.starts_with(NO_TRANSACTION) {
+        let statements = statements(sql);
+        for (statement, number) in statements.iter().zip(1..) {
+            client.batch_execute(statement).await.map_err(|error| {
+                let place = format!(
+                    "; its statement {number} of {} failed, those before it stay, since they cannot run in a \
+                     transaction; remove the cause and run the same again, which begins with the first",
+                    statements.len()
+                );
+                failed(id, &error, &place)
+            })?;
         }
+        let recorded = client.execute(record, params).await;
+        let place = "; all of it ran, but that could not be recorded; run the same again";
+        return recorded.map(drop).map_err(|error| failed(id, &error, place));
+    }
+    let work = async {
+        client.batch_execute("BEGIN").await?;
         client.batch_execute(sql).await?;
         client.execute(record, params).await?;
-        if in_transaction {
-            client.batch_execute("COMMIT").await?;
-        }
-        Ok(())
+        client.batch_execute("COMMIT").await
     };
     let Err(error) = work.await else { return Ok(()) };
-    let error: tokio_postgres::Error = error;
-    if in_transaction && client.batch_execute("ROLLBACK").await.is_err() {
+    if client.batch_execute("ROLLBACK").await.is_err() {
         tracing::debug!("the connection of the migration was lost, which takes it back as well");
     }
-    // Our own SQL holds no data, so what the server says about it may be shown.
+    Err(failed(id, &error, "; it was rolled back"))
+}
+
+/// Our own SQL holds no data, so what the server says about it may be shown.
+fn failed(id: &str, error: &tokio_postgres::Error, place: &str) -> Error {
     let said = error.as_db_error().map_or_else(String::new, |db| {
         format!(": {}{}", db.message(), db.hint().map(|hint| format!(" ({hint})")).unwrap_or_default())
     });
-    let made = classify::read_error(&error);
-    let place = if in_transaction { "; it was rolled back" } else { "" };
-    Err(Error::new(made.kind(), format!("migration {id} failed{said}{place}"))
-        .with("sqlstate", error.code().map_or("none", |code| code.code())))
+    Error::new(classify::read_error(error).kind(), format!("migration {id} failed{said}{place}"))
+        .with("sqlstate", error.code().map_or("none", |code| code.code()))
 }
+
+#[cfg(test)]
+mod tests;

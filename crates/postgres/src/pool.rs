@@ -10,12 +10,14 @@ use std::time::Duration;
 
 use bb8::{ErrorSink, ManageConnection, Pool, PooledConnection};
 use changeover_core::{Error, ErrorKind, Result};
+use diesel::sql_types::Text;
 use diesel_async::pooled_connection::PoolableConnection;
 use diesel_async::{AsyncPgConnection, SimpleAsyncConnection};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast};
 
+use crate::classify::diesel_error;
 use crate::client::PgClient;
-use crate::connect::Connector;
+use crate::connect::{Connector, SET_OWN, not_set};
 use crate::settings::Settings;
 
 /// What can be kept in a pool.
@@ -32,9 +34,12 @@ impl Poolable for AsyncPgConnection {
         let (client, driver) = connector.raw().await?;
         let refused = |_| Error::new(ErrorKind::Unavailable, "the session could not be set up");
         let mut conn = Self::try_from_client_and_connection(client, driver).await.map_err(refused)?;
-        conn.batch_execute(connector.session())
-            .await
-            .map_err(|error| crate::classify::diesel_error(&error))?;
+        conn.batch_execute(connector.session()).await.map_err(|error| diesel_error(&error))?;
+        for (name, value) in connector.own() {
+            let set = diesel::sql_query(SET_OWN).bind::<Text, _>(name).bind::<Text, _>(value);
+            let set = diesel_async::RunQueryDsl::execute(set, &mut conn).await;
+            set.map_err(|error| not_set(name, diesel_error(&error)))?;
+        }
         Ok(conn)
     }
 

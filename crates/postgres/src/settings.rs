@@ -54,8 +54,54 @@ pub(crate) const KEYS: &[SettingKey] = &[
     key("roles.owner", ValueKind::Text, "changeover_owner", "role that owns schemas and functions"),
     key("roles.app", ValueKind::Text, "changeover_app", "role the service acts as"),
     key("roles.copier", ValueKind::Text, "changeover_copier", "role that copies records in during a cutover"),
+    SettingKey {
+        key: "session.NAME",
+        value: ValueKind::Text,
+        default: None,
+        required: false,
+        secret: false,
+        doc: "a connection setting of PostgreSQL's or of your own for every connection of the service, like \
+              session.lock_timeout or session.app.unit",
+    },
     key("migrate_on_start", ValueKind::Bool, "false", "migrate a module's schema when the module is opened"),
 ];
+
+/// Connection settings that the contract rests on, each with what to do instead. A name that ends with a dot stands for
+/// those that begin with it.
+const OURS: &[(&str, &str)] = &[
+    ("changeover.", "they are set by the store"),
+    ("statement_timeout", "set command_timeout"),
+    ("timezone", "every session is in UTC"),
+    ("role", "set roles.app"),
+    ("session_authorization", "name the login in url"),
+    ("application_name", "set application_name in url"),
+    ("search_path", "write the names of your own tables with their schema"),
+    ("row_security", "it keeps tenants apart"),
+    ("session_replication_role", "it would turn the triggers off that keep records unchanged"),
+    ("synchronous_commit", "what was answered has to survive a crash"),
+    ("default_transaction_isolation", "the write functions need read committed"),
+    ("default_transaction_read_only", "the store writes"),
+    ("default_transaction_deferrable", "the store writes"),
+    ("transaction_isolation", "the write functions need read committed"),
+    ("transaction_read_only", "the store writes"),
+    ("transaction_deferrable", "the store writes"),
+    ("client_encoding", "text is UTF-8"),
+    ("standard_conforming_strings", "statements are written for its default"),
+    ("check_function_bodies", "it concerns migrations"),
+];
+
+/// Why a connection setting cannot be given.
+fn refused(name: &str) -> Option<String> {
+    let is_word = |part: &str| {
+        part.starts_with(|c: char| c.is_ascii_lowercase() || c == '_')
+            && part.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
+    };
+    if !name.split('.').all(is_word) || name.len() > 63 {
+        return Some("is no name; allowed are 1 to 63 of a-z, 0-9 and _, with dots between words".to_owned());
+    }
+    let ours = OURS.iter().find(|(ours, _)| name == *ours || (ours.ends_with('.') && name.starts_with(ours)));
+    ours.map(|(_, instead)| format!("belongs to the backend; {instead}"))
+}
 
 /// The settings, checked and typed.
 #[derive(Debug)]
@@ -70,6 +116,8 @@ pub(crate) struct Settings {
     pub max_lifetime: Duration,
     pub command_timeout: Duration,
     pub shared_commits: bool,
+    /// Connection settings of the user's own, by name.
+    pub session: Vec<(String, String)>,
     pub hash_chain: bool,
     pub roles: Roles,
     pub migrate_on_start: bool,
@@ -117,6 +165,11 @@ impl Settings {
                 ));
             }
         }
+        for (name, _) in given.below("session") {
+            if let Some(why) = refused(name) {
+                problems.push(format!("backends.{}.session.{name}: {why}", given.name()));
+            }
+        }
         let (Some(target), Some(migrate_target), true) = (found, migrate, problems.is_empty()) else {
             return Err(changeover_core::Error::new(changeover_core::ErrorKind::Config, problems.join("\n")));
         };
@@ -134,6 +187,10 @@ impl Settings {
             max_lifetime: given.duration(KEYS, "pool.max_lifetime")?,
             command_timeout: given.duration(KEYS, "command_timeout")?,
             shared_commits: given.bool(KEYS, "shared_commits")?,
+            session: given
+                .below("session")
+                .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                .collect(),
             hash_chain: given.bool(KEYS, "hash_chain")?,
             roles: Roles { owner: role("roles.owner"), app: role("roles.app"), copier: role("roles.copier") },
             migrate_on_start: given.bool(KEYS, "migrate_on_start")?,
@@ -161,6 +218,32 @@ mod tests {
             assert!(error.message().contains(part), "{part}: {}", error.message());
         }
         assert!(!error.message().contains("secret"));
+    }
+
+    // S2-TEN-007: a module's own connection settings, but none that the contract rests on.
+    #[test]
+    fn connection_settings_that_are_ours_are_refused() {
+        let given = |names: &[&str]| {
+            let url = BackendSettings::new("main").with("url", "postgres://u@h/d");
+            Settings::read(&names.iter().fold(url, |all, name| all.with(&format!("session.{name}"), "x")))
+        };
+        let good = given(&["lock_timeout", "app.unit", "work_mem"]).unwrap();
+        assert_eq!(good.session.len(), 3);
+        for bad in [
+            "changeover.tenant_id",
+            "role",
+            "timezone",
+            "synchronous_commit",
+            "search_path",
+            "TimeZone",
+            "a b",
+            "a..b",
+        ] {
+            let error = given(&["lock_timeout", bad]).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Config);
+            assert!(error.message().starts_with(&format!("backends.main.session.{bad}: ")), "{error}");
+            assert_eq!(error.message().lines().count(), 1, "{error}");
+        }
     }
 
     // S0-CFG-006: the defaults.

@@ -8,7 +8,10 @@ use changeover_core::{ModuleScope, sha256_hex};
 
 /// What all modules of a database share; recorded under this name of a module.
 pub(crate) const BASE: &str = "base";
-/// First line of a file whose one statement cannot run in a transaction.
+/// First line of a file whose statements cannot run in a transaction. Each ends with a semicolon at the end of a line and
+/// runs on its own. One that fails leaves those before it behind, and the next run begins with the first: so the file has
+/// to do no harm when it is run again (`DROP INDEX CONCURRENTLY IF EXISTS` before the index is made, since a failed one
+/// stays as an invalid index).
 pub(crate) const NO_TRANSACTION: &str = "-- no-transaction";
 /// First line of a down.sql that removes records.
 pub(crate) const REMOVES_RECORDS: &str = "-- removes-records";
@@ -46,6 +49,7 @@ pub(crate) const SHIPPED: &[Shipped] = &[
     shipped!("playbooks", "0001_catalog"),
     shipped!("playbooks", "0002_writes"),
     shipped!("playbooks", "0003_reads"),
+    shipped!("playbooks", "0004_nothing_rounded"),
 ];
 
 impl Shipped {
@@ -103,6 +107,24 @@ pub fn init_scripts(family: Family) -> Vec<(String, String)> {
         .collect()
 }
 
+/// The statements of a file that has no transaction.
+pub(crate) fn statements(sql: &str) -> Vec<String> {
+    let mut statements = vec![String::new()];
+    for line in sql.lines() {
+        let ends = line.trim_end().ends_with(';');
+        if let Some(statement) = statements.last_mut() {
+            statement.push_str(line);
+            statement.push('\n');
+        }
+        if ends {
+            statements.push(String::new());
+        }
+    }
+    let says_something = |line: &str| !line.trim().is_empty() && !line.trim_start().starts_with("--");
+    statements.retain(|statement| statement.lines().any(says_something));
+    statements
+}
+
 /// Replaces whole words of letters, digits and underscores.
 pub(crate) fn replace_words(text: &str, words: &[(&str, &str)]) -> String {
     let mut out = String::with_capacity(text.len());
@@ -145,6 +167,30 @@ mod tests {
                 assert!(!it.description().is_empty(), "{}", it.id);
             }
         }
+    }
+
+    // S3-MIG-010, DEF-40: a released migration is neither edited nor removed.
+    #[test]
+    fn shipped_migrations_are_those_on_the_list() {
+        let listed: Vec<_> = include_str!("../tests/released_migrations.txt").lines().collect();
+        let mut all: Vec<_> = SHIPPED.iter().collect();
+        all.sort_by_key(|it| it.id);
+        let shipped: Vec<_> = all.iter().map(|it| format!("{} {}", it.checksum(), it.id)).collect();
+        assert_eq!(
+            shipped, listed,
+            "migrations are never edited, removed or reordered, since databases have them: add a new one, and its line \
+             to crates/postgres/tests/released_migrations.txt"
+        );
+    }
+
+    // S2-MIG-007: the statements of a marked file; what is only comment is none.
+    #[test]
+    fn a_file_without_a_transaction_is_cut_at_the_ends_of_its_statements() {
+        let sql = "-- no-transaction\n-- description: x;\nCREATE INDEX i\n  ON t (c); \n\nSELECT ';' ||\n'';\nVACUUM";
+        let cut: Vec<_> =
+            statements(sql).iter().map(|it| it.trim().lines().last().unwrap().to_owned()).collect();
+        assert_eq!(cut, ["  ON t (c);", "'';", "VACUUM"]);
+        assert!(statements("-- no-transaction\n\n").is_empty());
     }
 
     // S0-MIG-018

@@ -3,11 +3,13 @@
 use std::sync::Arc;
 
 use changeover_core::events::{Append, Appended};
-use changeover_core::{Applied, Detail, Error, ErrorKind, ModuleScope, Result, Uuid};
-use diesel::QueryResult;
+use changeover_core::{
+    Applied, Checkpoint, ConsumerName, Detail, Error, ErrorKind, ModuleScope, Result, Uuid,
+};
 use diesel::pg::Pg;
 use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
 use diesel::sql_types::{Array, BigInt, Integer, Jsonb, Nullable, Text, Timestamptz, Uuid as SqlUuid};
+use diesel::{QueryResult, QueryableByName};
 use diesel_async::{
     AnsiTransactionManager, AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection, TransactionManager,
 };
@@ -106,6 +108,28 @@ impl Transaction {
         }
     }
 
+    /// Waits for the turn of a consumer, keeps it until the transaction ends, and says how far the consumer has come. Who
+    /// records its progress without taking the turn is not kept from it.
+    pub async fn turn(&mut self, consumer: &ConsumerName) -> Result<Option<Checkpoint>> {
+        let place = |error: diesel::result::Error| diesel_error(&error).during("transaction.turn");
+        let log = self.log.id().await?;
+        let tenant = self.log.tenant.as_str();
+        let key = format!("changeover/consumer/{}/{tenant}/{consumer}", self.log.scope.module);
+        diesel::sql_query("SELECT pg_catalog.pg_advisory_xact_lock(pg_catalog.hashtextextended($1, 0))")
+            .bind::<Text, _>(key)
+            .execute(&mut *self.conn)
+            .await
+            .map_err(place)?;
+        // A statement of its own: its snapshot is taken after the lock was had.
+        let found: Found = diesel::sql_query(&*self.log.statements.tracked)
+            .bind::<Text, _>(tenant)
+            .bind::<Text, _>(consumer.as_str())
+            .get_result(&mut *self.conn)
+            .await
+            .map_err(place)?;
+        found.tracked.map(|position| Checkpoint::new(log, position)).transpose()
+    }
+
     /// Commits. An error says whether it may have happened. A statement that failed before makes it fail, also if the
     /// caller threw its error away.
     pub async fn commit(mut self) -> Result<()> {
@@ -146,6 +170,13 @@ impl std::fmt::Debug for Transaction {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Transaction").field("module", &self.log.scope.module).finish_non_exhaustive()
     }
+}
+
+/// The answer of the function that says how far a consumer has come.
+#[derive(QueryableByName)]
+struct Found {
+    #[diesel(sql_type = Nullable<BigInt>)]
+    tracked: Option<i64>,
 }
 
 /// Sets the tenant for the transaction, as a bound value (DEF-38).

@@ -61,9 +61,8 @@ fn exact(
 /// How often an index was used by a statement, and how many rows of the table it fetched.
 async fn use_of(client: &Client, sql: &str, index: &str) -> (i64, i64) {
     let counts = format!(
-        "SELECT pg_stat_get_xact_numscans('playbook_store.{index}'::regclass),
-                pg_stat_get_xact_tuples_fetched('playbook_store.playbook_catalog'::regclass)
-                  + pg_stat_get_xact_tuples_returned('playbook_store.playbook_catalog'::regclass)"
+        "SELECT pg_stat_get_xact_numscans('playbook_store.{index}'::regclass), (seq_tup_read + idx_tup_fetch)::bigint
+           FROM pg_stat_xact_user_tables WHERE relid = 'playbook_store.playbook_catalog'::regclass"
     );
     // The counts are those of the session since it last reported them.
     client.batch_execute("BEGIN; SET LOCAL ROLE changeover_app").await.unwrap();
@@ -255,18 +254,18 @@ async fn labels_and_look_ups_are_served_by_indexes() {
             use_of(&client, &format!("SELECT * FROM playbook_store.{call}"), "playbook_catalog_labels").await;
         assert!(used >= 1 && fetched <= 200, "{used} uses, {fetched} rows: {call}");
     }
-    for (call, index) in [
-        ("get('acme', 'pb000777', 'exact', 'v1.0.0')", "playbook_catalog_pkey"),
-        ("list('acme', '{}', NULL, 'pb000777', 10)", "playbook_catalog_latest"),
-        ("versions('acme', 'pb000777', NULL, 10)", "playbook_catalog_version_order"),
+    for (call, most) in [
+        ("get('acme', 'pb000777', 'exact', 'v1.0.0')", 1),
+        ("get('acme', 'pb000777', 'hash', encode(sha256(''), 'hex'))", 1),
+        ("get('acme', 'pb000777', 'latest')", 1),
+        ("get('acme', 'pb000777', 'active')", 1),
+        ("versions('acme', 'pb000777', NULL, 10)", 1),
+        ("list('acme', '{}', NULL, 'pb000777', 10)", 10),
+        ("found('acme', '{pb000777,pb000778}', '{v1.0.0,v1.0.0}')", 2),
     ] {
-        let (used, fetched) = use_of(&client, &format!("SELECT * FROM playbook_store.{call}"), index).await;
-        assert!(used == 1 && fetched <= 20, "{used} uses, {fetched} rows: {call}");
-    }
-    for call in ["get('acme', 'pb000777', 'latest')", "get('acme', 'pb000777', 'active')"] {
         let (_, fetched) =
             use_of(&client, &format!("SELECT * FROM playbook_store.{call}"), "playbook_catalog_latest").await;
-        assert!(fetched <= 2, "{fetched} rows: {call}");
+        assert!((1..=most).contains(&fetched), "{fetched} rows: {call}");
     }
 
     let catalog = catalog(&db).await;

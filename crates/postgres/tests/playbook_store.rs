@@ -301,11 +301,12 @@ async fn the_migrations_go_down_and_up_again() {
             "base/0001_roles_and_modules",
             "playbooks/0001_catalog",
             "playbooks/0002_writes",
-            "playbooks/0003_reads"
+            "playbooks/0003_reads",
+            "playbooks/0004_nothing_rounded",
         ]
     );
     assert!(migrations.up().await.unwrap().is_empty());
-    for steps in [1, 2, 3] {
+    for steps in [1, 2, 3, 4] {
         migrations.down(steps, false).await.unwrap();
         assert_eq!(migrations.up().await.unwrap().len(), steps as usize);
     }

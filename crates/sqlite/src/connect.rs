@@ -71,7 +71,10 @@ fn look_at(path: &Path, create: bool) -> Result<()> {
         Ok(found) if found.is_dir() => refuse("a folder, allowed is a file; add the file's name to `path`"),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             if !create {
-                return refuse("no such file; correct `path`, or set `create = true`");
+                return refuse(
+                    "no such file; correct `path`, or have it made: `create = true`, then `changeover migrate up` or the \
+                     first start",
+                );
             }
             match path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
                 Some(folder) => std::fs::create_dir_all(folder).map_err(|error| {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use changeover_core::Result;
+use changeover_core::{Closing, Result};
 use diesel::SqliteConnection;
 use tokio::sync::watch;
 
@@ -20,6 +20,7 @@ pub(crate) struct Database {
     writer: Connections,
     pub(crate) lane: Lane,
     committed: watch::Sender<()>,
+    closing: Closing,
 }
 
 impl Database {
@@ -30,6 +31,7 @@ impl Database {
             writer: Connections::new(&options, Role::Writer, 1),
             lane: Lane::default(),
             committed: watch::Sender::new(()),
+            closing: Closing::default(),
             options,
         }
     }
@@ -79,7 +81,13 @@ impl Database {
         self.committed.subscribe()
     }
 
+    /// The close of this backend.
+    pub(crate) fn closing(&self) -> &Closing {
+        &self.closing
+    }
+
     pub(crate) fn close(&self) {
+        self.closing.close();
         self.readers.close();
         self.writer.close();
     }

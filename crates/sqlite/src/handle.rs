@@ -1,9 +1,8 @@
 //! What the handles of all stores have in common: a place in an opened file, and an end.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
-use changeover_core::{Applied, Capabilities, Error, Result, Support};
+use changeover_core::{Applied, Capabilities, Closing, Error, Result, Support};
 use diesel::SqliteConnection;
 
 use crate::classify::Failure;
@@ -16,12 +15,12 @@ pub(crate) struct Handle<T> {
     pub(crate) database: Arc<Database>,
     pub(crate) tables: Arc<T>,
     pub(crate) adopted: bool,
-    closed: AtomicBool,
+    closed: Closing,
 }
 
 impl<T: Send + Sync + 'static> Handle<T> {
     pub(crate) fn new(database: &Arc<Database>, tables: T, adopted: bool) -> Self {
-        let closed = AtomicBool::new(false);
+        let closed = Closing::default();
         Self { database: Arc::clone(database), tables: Arc::new(tables), adopted, closed }
     }
 
@@ -55,11 +54,16 @@ impl<T: Send + Sync + 'static> Handle<T> {
     }
 
     pub(crate) fn still_open(&self) -> Result<()> {
-        if self.closed.load(Ordering::Acquire) { Err(closed()) } else { Ok(()) }
+        if self.closed.is_closed() { Err(closed()) } else { Ok(()) }
+    }
+
+    /// The close of this handle.
+    pub(crate) fn closing(&self) -> &Closing {
+        &self.closed
     }
 
     pub(crate) fn close(&self) {
-        self.closed.store(true, Ordering::Release);
+        self.closed.close();
     }
 
     pub(crate) fn place(&self, error: Error, operation: &'static str) -> Error {

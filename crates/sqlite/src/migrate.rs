@@ -11,9 +11,11 @@ use changeover_core::{Error, ErrorKind, ModuleScope, Result, Timestamp, Uuid};
 use diesel::SqliteConnection;
 use diesel::connection::SimpleConnection;
 
-use crate::classify::Failure;
+use crate::classify::{Failure, classify};
 use crate::database::Database;
-use crate::schema::{BASE, Migration, OWN_RECORDS, legacy_tables, migrations, prefix_of, render};
+use crate::schema::{
+    BASE, Migration, OWN_RECORDS, legacy_tables, migrations, needs_no_transaction, prefix_of, render,
+};
 use crate::sql::{self, Bind};
 
 /// The schema of one family of one module: what is known, and its place in `_migrations`.
@@ -24,6 +26,16 @@ pub(crate) struct Schema {
     /// Before the ids of a namespaced module: `scheduler.`.
     space: String,
     backend: String,
+    /// All there are, in their order.
+    known: Arc<[&'static Migration]>,
+}
+
+/// What one step up did.
+enum Step {
+    Applied(MigrationStatus),
+    /// The next one cannot run in a transaction.
+    Outside(&'static Migration),
+    NothingLeft,
 }
 
 /// A row of `_migrations`.
@@ -38,11 +50,12 @@ struct Applied {
 impl Schema {
     pub(crate) fn new(scope: &ModuleScope, family: Family, backend: &str) -> Self {
         let space = scope.namespace.as_ref().map(|namespace| format!("{namespace}.")).unwrap_or_default();
-        Self { family, prefix: prefix_of(scope), space, backend: backend.to_owned() }
+        let known = BASE.iter().chain(migrations(family)).collect();
+        Self { family, prefix: prefix_of(scope), space, backend: backend.to_owned(), known }
     }
 
-    fn known(&self) -> impl Iterator<Item = &'static Migration> + use<> {
-        BASE.iter().chain(migrations(self.family))
+    fn known(&self) -> impl DoubleEndedIterator<Item = &'static Migration> + use<'_> {
+        self.known.iter().copied()
     }
 
     fn id(&self, migration: &Migration) -> String {
@@ -138,17 +151,19 @@ impl Schema {
         Ok(status)
     }
 
-    /// Applies the first missing migration, if there is one. In a write transaction.
-    fn step(&self, conn: &mut SqliteConnection) -> Result<Option<MigrationStatus>, Failure> {
+    /// Applies the first missing migration, if there is one that can run in a transaction. In a write transaction.
+    fn step(&self, conn: &mut SqliteConnection) -> Result<Step, Failure> {
         let status = self.status(conn)?;
         refuse_problems(&status)?;
         let Some(next) = status.into_iter().find(|one| one.applied_at.is_none()) else {
-            return Ok(None);
+            return Ok(Step::NothingLeft);
         };
-        let migration = self.known().find(|known| self.id(known) == next.id);
-        let Some(migration) = migration else {
-            return Ok(None);
+        let Some(migration) = self.known().find(|known| self.id(known) == next.id) else {
+            return Ok(Step::NothingLeft);
         };
+        if needs_no_transaction(migration.up) {
+            return Ok(Step::Outside(migration));
+        }
         let adopted = !migration.is_base() && self.is_adopted(conn)?;
         if adopted {
             self.check_legacy_tables(conn)?;
@@ -159,6 +174,29 @@ impl Schema {
         if migration.id == "events/0001_log" {
             self.begin_log(conn, adopted)?;
         }
+        Ok(Step::Applied(Self::record(conn, next, adopted)?))
+    }
+
+    /// Records a migration whose statements have run outside of a transaction, unless somebody else has done so. In a
+    /// write transaction.
+    fn record_outside(
+        &self,
+        conn: &mut SqliteConnection,
+        migration: &Migration,
+    ) -> Result<Option<MigrationStatus>, Failure> {
+        let id = self.id(migration);
+        let status = self.status(conn)?;
+        refuse_problems(&status)?;
+        let next = status.into_iter().find(|one| one.id == id && one.applied_at.is_none());
+        let adopted = !migration.is_base() && self.is_adopted(conn)?;
+        next.map(|next| Self::record(conn, next, adopted)).transpose()
+    }
+
+    fn record(
+        conn: &mut SqliteConnection,
+        next: MigrationStatus,
+        adopted: bool,
+    ) -> Result<MigrationStatus, Failure> {
         let now = Timestamp::now();
         sql::execute(
             conn,
@@ -171,7 +209,7 @@ impl Schema {
                 Bind::Text(if adopted { "adopted" } else { "native" }),
             ],
         )?;
-        Ok(Some(MigrationStatus { applied_at: Some(now), ..next }))
+        Ok(MigrationStatus { applied_at: Some(now), ..next })
     }
 
     /// Whether the records lie, or will lie, in tables that legacy programs made: those were there before our first
@@ -222,14 +260,14 @@ impl Schema {
         Ok(())
     }
 
-    /// Takes back the last `steps` migrations. What all modules share goes last, and stays while another module needs
-    /// it. In a write transaction.
+    /// Takes back the last `steps` migrations, up to the first that cannot run in a transaction, which is returned. What
+    /// all modules share goes last, and stays while another module needs it. In a write transaction.
     fn down(
         &self,
         conn: &mut SqliteConnection,
         steps: u32,
         accept_data_loss: bool,
-    ) -> Result<Vec<MigrationStatus>, Failure> {
+    ) -> Result<(Vec<MigrationStatus>, Option<&'static Migration>), Failure> {
         let status = self.status(conn)?;
         refuse_problems(&status)?;
         let records = self.applied(conn)?;
@@ -257,13 +295,28 @@ impl Schema {
             if !accept_data_loss {
                 self.refuse_data_loss(conn, migration)?;
             }
+            if needs_no_transaction(migration.down) {
+                return Ok((taken, Some(migration)));
+            }
             let id = self.id(migration);
             sql::execute(conn, "DELETE FROM _migrations WHERE id = ?1", &[Bind::Text(&id)])?;
             conn.batch_execute(&render(migration.down, &self.prefix))?;
             let one = status.iter().find(|one| one.id == id).cloned();
             taken.extend(one.map(|one| MigrationStatus { applied_at: None, ..one }));
         }
-        Ok(taken)
+        Ok((taken, None))
+    }
+
+    /// Removes the record of a migration that was taken back outside of a transaction. In a write transaction.
+    fn forget(
+        &self,
+        conn: &mut SqliteConnection,
+        migration: &Migration,
+    ) -> Result<Option<MigrationStatus>, Failure> {
+        let id = self.id(migration);
+        let one = self.status(conn)?.into_iter().find(|one| one.id == id);
+        sql::execute(conn, "DELETE FROM _migrations WHERE id = ?1", &[Bind::Text(&id)])?;
+        Ok(one.map(|one| MigrationStatus { applied_at: None, ..one }))
     }
 
     fn refuse_data_loss(&self, conn: &mut SqliteConnection, migration: &Migration) -> Result<(), Failure> {
@@ -308,6 +361,59 @@ pub(crate) struct SqliteMigrations {
     pub(crate) schema: Schema,
 }
 
+impl SqliteMigrations {
+    /// Runs a file whose statements cannot run in a transaction.
+    async fn run_outside(&self, migration: &Migration, sql: &str) -> Result<()> {
+        let sql = render(sql, &self.schema.prefix);
+        let turn = self.database.write_turn().await?;
+        let run =
+            move |conn: &mut SqliteConnection| conn.batch_execute(&sql).map_err(|error| classify(&error));
+        self.database.write_in(turn, run).await.map_err(|error| {
+            let id = self.schema.id(migration);
+            let message = format!(
+                "migration {id} failed: {}; what it did before stays, since it cannot run in a transaction; remove the \
+                 cause and run the same again, which begins with its first statement",
+                error.message()
+            );
+            Error::new(error.kind(), message)
+        })
+    }
+
+    async fn run_up(&self) -> Result<Vec<MigrationStatus>> {
+        let mut done = Vec::new();
+        loop {
+            let schema = self.schema.clone();
+            match self.database.write(move |conn| schema.step(conn)).await? {
+                Step::Applied(applied) => done.push(applied),
+                Step::Outside(migration) => {
+                    self.run_outside(migration, migration.up).await?;
+                    let schema = self.schema.clone();
+                    let record = move |conn: &mut SqliteConnection| schema.record_outside(conn, migration);
+                    // None: another process recorded it meanwhile.
+                    done.extend(self.database.write(record).await?);
+                }
+                Step::NothingLeft => return Ok(done),
+            }
+        }
+    }
+
+    async fn run_down(&self, steps: u32, accept_data_loss: bool) -> Result<Vec<MigrationStatus>> {
+        let mut taken = Vec::new();
+        loop {
+            let left = steps.saturating_sub(u32::try_from(taken.len()).unwrap_or(u32::MAX));
+            let schema = self.schema.clone();
+            let back = move |conn: &mut SqliteConnection| schema.down(conn, left, accept_data_loss);
+            let (some, outside) = self.database.write(back).await?;
+            taken.extend(some);
+            let Some(migration) = outside else { return Ok(taken) };
+            self.run_outside(migration, migration.down).await?;
+            let schema = self.schema.clone();
+            let forget = move |conn: &mut SqliteConnection| schema.forget(conn, migration);
+            taken.extend(self.database.write(forget).await?);
+        }
+    }
+}
+
 #[async_trait]
 impl Migrations for SqliteMigrations {
     async fn status(&self) -> Result<Vec<MigrationStatus>> {
@@ -320,23 +426,17 @@ impl Migrations for SqliteMigrations {
         // Without the turn to write first: mostly there is nothing to do, and the file may be busy or read-only.
         let status = self.status().await?;
         refuse_problems(&status).map_err(|error| error.during("migrations.up"))?;
-        let mut done = Vec::new();
         if status.iter().all(|one| one.applied_at.is_some()) {
-            return Ok(done);
+            return Ok(Vec::new());
         }
-        loop {
-            let schema = self.schema.clone();
-            let step = move |conn: &mut SqliteConnection| schema.step(conn);
-            match self.database.write(step).await.map_err(|error| error.during("migrations.up"))? {
-                Some(applied) => done.push(applied),
-                None => return Ok(done),
-            }
-        }
+        self.run_up().await.map_err(|error| error.during("migrations.up"))
     }
 
     async fn down(&self, steps: u32, accept_data_loss: bool) -> Result<Vec<MigrationStatus>> {
-        let schema = self.schema.clone();
-        let back = move |conn: &mut SqliteConnection| schema.down(conn, steps, accept_data_loss);
-        self.database.write(back).await.map_err(|error| error.during("migrations.down"))
+        let back = self.run_down(steps, accept_data_loss).await;
+        back.map_err(|error| error.during("migrations.down"))
     }
 }
+
+#[cfg(test)]
+mod tests;

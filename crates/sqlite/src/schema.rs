@@ -4,6 +4,7 @@ use changeover_core::backend::Family;
 use changeover_core::{ModuleScope, sha256_hex};
 
 /// One migration: SQL for a module without a namespace.
+#[derive(Debug)]
 pub(crate) struct Migration {
     pub(crate) id: &'static str,
     pub(crate) up: &'static str,
@@ -36,6 +37,11 @@ const EVENTS: &[Migration] = &[
         makes_legacy_tables: true,
     },
 ];
+
+/// First line of a file whose statements cannot run in a transaction (`VACUUM`, `PRAGMA foreign_keys`). They run before
+/// the record of it is made and the next run begins anew if one fails: so the file has to do no harm when it is run again,
+/// also by two processes at once.
+const NO_TRANSACTION: &str = "-- no-transaction";
 
 /// As [`EVENTS`].
 const AUDIT: &[Migration] = &[Migration {
@@ -179,8 +185,8 @@ const LEGACY_PLAYBOOKS: &[(&str, &[&str])] = &[(
 
 impl Migration {
     pub(crate) fn description(&self) -> &'static str {
-        let first = self.up.lines().next().unwrap_or_default();
-        first.strip_prefix("-- description: ").unwrap_or(first)
+        let line = self.up.lines().find_map(|line| line.strip_prefix("-- description: "));
+        line.unwrap_or_default()
     }
 
     pub(crate) fn checksum(&self) -> String {
@@ -190,6 +196,11 @@ impl Migration {
     pub(crate) fn is_base(&self) -> bool {
         self.id.starts_with("base/")
     }
+}
+
+/// Whether the file says that it cannot run in a transaction.
+pub(crate) fn needs_no_transaction(sql: &str) -> bool {
+    sql.starts_with(NO_TRANSACTION)
 }
 
 /// SQL written for plain names, with the prefix of a namespace before every name that begins with a table's.
@@ -214,6 +225,14 @@ pub(crate) fn render(sql: &str, prefix: &str) -> String {
     out
 }
 
+/// Whether a table of this name is one of a store, in whatever namespace.
+pub(crate) fn is_ours(name: &str) -> bool {
+    let name = name.to_ascii_lowercase();
+    TABLES
+        .iter()
+        .any(|table| name.strip_suffix(table).is_some_and(|rest| rest.is_empty() || rest.ends_with('_')))
+}
+
 /// What a module's tables are prefixed with.
 pub(crate) fn prefix_of(scope: &ModuleScope) -> String {
     scope.namespace.as_ref().map(|namespace| format!("{namespace}_")).unwrap_or_default()
@@ -221,7 +240,22 @@ pub(crate) fn prefix_of(scope: &ModuleScope) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::render;
+    use super::{AUDIT, BASE, EVENTS, PLAYBOOKS, render};
+
+    // S3-MIG-010, DEF-40: a released migration is neither edited nor removed.
+    #[test]
+    fn shipped_migrations_are_those_on_the_list() {
+        let listed: Vec<_> = include_str!("../tests/released_migrations.txt").lines().collect();
+        let all = [BASE, EVENTS, AUDIT, PLAYBOOKS];
+        let mut all: Vec<_> = all.into_iter().flatten().collect();
+        all.sort_by_key(|it| it.id);
+        let shipped: Vec<_> = all.iter().map(|it| format!("{} {}", it.checksum(), it.id)).collect();
+        assert_eq!(
+            shipped, listed,
+            "migrations are never edited, removed or reordered, since files have them: add a new one, and its line to \
+             crates/sqlite/tests/released_migrations.txt"
+        );
+    }
 
     #[test]
     fn a_namespace_goes_before_tables_and_what_is_named_after_them() {

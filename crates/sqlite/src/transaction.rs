@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use changeover_core::audit::Create;
 use changeover_core::events::{Append, Appended};
-use changeover_core::{Applied, Error, ErrorKind, ModuleScope, Result, TenantId};
+use changeover_core::{Applied, Checkpoint, ConsumerName, Error, ErrorKind, ModuleScope, Result, TenantId};
 use diesel::SqliteConnection;
 use diesel::connection::{AnsiTransactionManager, SimpleConnection, TransactionManager};
 use diesel_async::sync_connection_wrapper::SyncConnectionWrapper;
@@ -17,6 +17,8 @@ use crate::connect::Turn;
 use crate::database::Database;
 use crate::events::append::append;
 use crate::events::log::Tables;
+use crate::schema::is_ours;
+use crate::sql;
 
 /// An open write transaction of the file. Other writers of this backend wait until it ends; dropping it at any point
 /// rolls everything back.
@@ -67,6 +69,19 @@ impl Transaction {
         request.validate().map_err(|error| error.during("transaction.append").applied(Applied::No))?;
         self.appends.push(request);
         Ok(())
+    }
+
+    /// How far a consumer has come; nobody else can record its progress until the transaction ends.
+    ///
+    /// # Errors
+    /// As `EventStore::tracked`.
+    pub async fn turn(&mut self, consumer: &ConsumerName) -> Result<Option<Checkpoint>> {
+        let (tables, consumer) = (Arc::clone(&self.tables), consumer.clone());
+        let read = move |conn: &mut SqliteConnection| {
+            Ok(tables.log(conn).and_then(|log| log.tracked(conn, &consumer)).map_err(Failure::into_error))
+        };
+        let answer = self.connection.spawn_blocking(read).await;
+        answer.unwrap_or_else(|error| Err(classify(&error))).map_err(|error| error.during("transaction.turn"))
     }
 
     /// Keeps audit events of a module of this file until [`Transaction::commit`]. Their tables have to be there: open
@@ -122,6 +137,9 @@ fn finish(
             "a nested transaction was left open, or the transaction was ended by SQL; nothing is committed";
         return Err(refuse(Error::invalid(message).into()));
     }
+    if !appends.is_empty() || !records.is_empty() {
+        refuse_shadows(conn).map_err(refuse)?;
+    }
     let answers = appends.iter().map(|request| append(conn, tables, request).map_err(refuse));
     let answers = answers.collect::<Result<Vec<_>>>()?;
     for (tables, request) in records {
@@ -133,6 +151,23 @@ fn finish(
         error.applied(if known { Applied::No } else { Applied::Unknown })
     })?;
     Ok(answers)
+}
+
+/// A temporary table stands before the one of the same name in the file, and ends with the connection: what is appended
+/// to it would be lost.
+fn refuse_shadows(conn: &mut SqliteConnection) -> Result<(), Failure> {
+    let sql = "SELECT t.name FROM temp.sqlite_master AS t JOIN main.sqlite_master AS m ON lower(m.name) = lower(t.name)";
+    for row in sql::rows(conn, sql, &[])? {
+        let name = row.cell(0).as_str().unwrap_or_default();
+        if is_ours(name) {
+            let message = format!(
+                "a temporary table {name} stands before the table of the event store; give it another name, or drop it \
+                 before the end of the transaction"
+            );
+            return Err(Error::invalid(message).into());
+        }
+    }
+    Ok(())
 }
 
 fn stopped() -> Error {

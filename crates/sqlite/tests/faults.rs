@@ -10,6 +10,8 @@ use changeover_sqlite::{OpenSqlite, Sqlite};
 use common::{File, everything, one, scope, store, stream, tenant};
 use diesel::connection::SimpleConnection;
 
+// X-EDGE-088: SQLite has no statement time limit that could hit the middle of a batch: the one wait, for another writer,
+// comes before the first statement, and what it ends was not begun.
 // E114, X-EDGE-083, X12: an external writer beyond busy_timeout is Contention, within it nobody notices.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_external_writer_is_waited_for_and_then_contention() {
@@ -104,6 +106,34 @@ async fn a_closed_store_is_unavailable() {
         other.read_all(ReadAll::default()).await.unwrap_err(),
     );
     assert_eq!(refused, (ErrorKind::Unavailable, ErrorKind::Unavailable));
+}
+
+// X-EDGE-115, X-EDGE-116: the other schemas of a connection are attached files and TEMP; only a transaction of the user's
+// own can have a table of ours there, and appends are not lost in it. There are no extensions to be missing.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_temporary_table_of_our_name_swallows_no_append() {
+    use diesel_async::SimpleAsyncConnection as _;
+    let file = File::new();
+    let open = file.open().await;
+    let events = store(&open).await;
+    for table in ["domain_event", "EVENT_STREAM", "changeover_log"] {
+        let mut transaction = open.begin(&scope(), &tenant()).await.unwrap();
+        let sql = format!("CREATE TEMP TABLE {table} AS SELECT * FROM main.{table}");
+        transaction.connection().batch_execute(&sql).await.unwrap();
+        transaction.append(one(&stream(), Expected::NoStream, 1)).unwrap();
+        let refused = transaction.commit().await.unwrap_err();
+        assert_eq!(
+            (refused.kind(), refused.was_applied()),
+            (ErrorKind::Invalid, Some(Applied::No)),
+            "{refused}"
+        );
+        assert!(refused.message().contains(table), "{refused}");
+    }
+    let mut transaction = open.begin(&scope(), &tenant()).await.unwrap();
+    transaction.connection().batch_execute("CREATE TEMP TABLE mine (x)").await.unwrap();
+    transaction.append(one(&stream(), Expected::NoStream, 1)).unwrap();
+    transaction.commit().await.unwrap();
+    assert_eq!(everything(&*events).await.len(), 1);
 }
 
 // E105: a current-thread runtime is refused.

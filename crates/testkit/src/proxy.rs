@@ -1,6 +1,7 @@
 //! A network that fails on command, between the code under test and its PostgreSQL.
 
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -33,6 +34,8 @@ struct Control {
     network: watch::Sender<Network>,
     /// The next message of a client that holds these bytes loses its answer.
     lose_answer_to: Mutex<Option<Vec<u8>>>,
+    /// How often that was ordered: what was sent before an order is not meant by it.
+    orders: AtomicU64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -59,7 +62,8 @@ impl Proxy {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.doing("starting the proxy")?;
         let port = listener.local_addr().doing("starting the proxy")?.port();
         let network = watch::Sender::new(Network { mode: Mode::Open, epoch: 0 });
-        let control = Arc::new(Control { network, lose_answer_to: Mutex::new(None) });
+        let control =
+            Arc::new(Control { network, lose_answer_to: Mutex::new(None), orders: AtomicU64::new(0) });
         let accepting = tokio::spawn(accept(listener, target, Arc::clone(&control)));
         Ok(Self { port, control, accepting })
     }
@@ -105,7 +109,9 @@ impl Proxy {
     ///
     /// A prepared statement is sent as text only the first time; for later calls give bytes of a parameter.
     pub fn drop_reply_after(&self, pattern: impl Into<Vec<u8>>) {
-        *self.control.pattern() = Some(pattern.into());
+        let mut ordered = self.control.pattern();
+        self.control.orders.fetch_add(1, Ordering::SeqCst);
+        *ordered = Some(pattern.into());
     }
 
     /// [`drop_reply_after`](Self::drop_reply_after) for the next `COMMIT`.
@@ -174,7 +180,7 @@ async fn forward(mut client: TcpStream, target: &str, control: &Control) -> std:
     client.set_nodelay(true)?;
     server.set_nodelay(true)?;
     let (mut from_client, mut from_server) = (vec![0; 64 * 1024], vec![0; 64 * 1024]);
-    let mut sent = Vec::new();
+    let (mut sent, mut order) = (Vec::new(), 0);
     loop {
         thawed(&mut network).await;
         tokio::select! {
@@ -186,6 +192,10 @@ async fn forward(mut client: TcpStream, target: &str, control: &Control) -> std:
                     return server.shutdown().await;
                 }
                 server.write_all(bytes).await?;
+                let latest = control.orders.load(Ordering::SeqCst);
+                if std::mem::replace(&mut order, latest) != latest {
+                    sent.clear();
+                }
                 // A pattern may lie across two reads.
                 sent.extend_from_slice(bytes);
                 if control.loses_answer(&sent) {

@@ -6,11 +6,14 @@
 mod audit;
 mod events;
 mod expected;
+mod playbooks;
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use changeover_conformance::{Column, Family, Faults, Harness, Mutant, Outcome, StartError, Subject, run};
+use changeover_conformance::{
+    AuditTamper, Column, Family, Fault, Faults, Harness, Mutant, Outcome, StartError, Subject, run,
+};
 use changeover_core::backend::{Check, Migrations};
 use changeover_core::{
     AuditRepository, Backend, BackendSettings, EventStore, ModuleScope, OpenBackend, PlaybookCatalog, Result,
@@ -18,6 +21,8 @@ use changeover_core::{
 };
 use changeover_memory::Memory;
 use futures::StreamExt;
+
+use crate::memory::tamper_with;
 
 /// Runs every case of these stores on every mutant of them, `parallel` mutants at a time. Silences panics meanwhile: cases
 /// fail here on purpose, hundreds of times.
@@ -44,7 +49,7 @@ async fn killers(subject: Subject) -> Mutant {
 }
 
 fn subjects() -> Vec<Subject> {
-    [events::subjects(), audit::subjects()].concat()
+    [events::subjects(), audit::subjects(), playbooks::subjects()].concat()
 }
 
 /// What is wrong with a backend: one of its stores, with something in front that spoils it. What is left out is as it
@@ -94,7 +99,16 @@ impl<F: Spoils> Harness for Place<F> {
     }
 
     fn faults(&self) -> &dyn Faults {
-        &changeover_conformance::NoFaults
+        self
+    }
+}
+
+#[async_trait]
+impl<F: Spoils> Faults for Place<F> {
+    async fn tamper_audit(&self, tamper: AuditTamper) -> Fault<()> {
+        let tenant = self.flaw.tenant(&self.tenant());
+        tamper_with(&self.memory, &self.scope_of(Family::Audit), &tenant, tamper);
+        Ok(())
     }
 }
 

@@ -60,6 +60,32 @@ pub async fn repeated_append_succeeds_after_later_appends(h: &dyn AnyHarness) {
     assert_eq!(look(h, &*store).await, before);
 }
 
+/// A repeated append of many streams that names them in another order answers in that order, with the checkpoint of the
+/// last event in the order of the log. (E133)
+pub async fn repeated_append_answers_with_the_end_of_what_it_stored(h: &dyn AnyHarness) {
+    let store = open(h).await;
+    let parts: Vec<_> = [3, 1, 2]
+        .map(|count| StreamAppend { stream: stream(), expected: Expected::NoStream, events: events(count) })
+        .into();
+    let request = Append { streams: parts, track: None };
+    let first = store.append(request.clone()).await.must("the first append");
+    append(&*store, &stream(), Expected::NoStream, events(1)).await;
+    let before = look(h, &*store).await;
+    let mut turned = request.clone();
+    for _ in 0..3 {
+        turned.streams.rotate_left(1);
+        let again = store.append(turned.clone()).await.must("the append in another order");
+        assert!(again.repeated);
+        assert_eq!(again.checkpoint, first.checkpoint);
+        for (answered, asked) in again.streams.iter().zip(&turned.streams) {
+            assert_eq!(answered.stream, asked.stream);
+            assert!(first.streams.contains(answered), "{answered:?}");
+        }
+        assert_eq!(again.streams.len(), 3);
+    }
+    assert_eq!(look(h, &*store).await, before);
+}
+
 /// A stored event id with other content, whichever field differs, is refused and nothing is written. (E32, X-ES-023, X-EDGE-061)
 pub async fn stored_id_with_other_content_is_refused(h: &dyn AnyHarness) {
     let store = open(h).await;

@@ -5,8 +5,8 @@ use changeover_core::{AggregateType, Checkpoint, ConsumerName, ErrorKind, EventT
 
 use crate::harness::AnyHarness;
 use crate::support::{
-    Must, append, event, events, ids, limit, log_head, open, read, read_log, read_on, refused, stream,
-    stream_of,
+    Must, append, event, events, ids, in_time, limit, log_head, open, read, read_log, read_on, refused,
+    stream, stream_of,
 };
 
 /// Positions in the log rise strictly, within a page and from page to page. (E51, X-ES-021)
@@ -103,6 +103,30 @@ pub async fn checkpoint_of_another_log_is_invalid(h: &dyn AnyHarness) {
     let track = Some(Track { consumer: consumer.clone(), checkpoint: foreign });
     refused(store.append(Append { streams: Vec::new(), track }).await, ErrorKind::Invalid);
     assert_eq!(store.tracked(consumer).await.must("the tracked checkpoint"), None);
+}
+
+/// A checkpoint beyond the end of the log is one that the log never returned, as after a restore: invalid, for reading and
+/// following, until the log has come as far. (E132)
+pub async fn checkpoint_beyond_the_end_is_invalid(h: &dyn AnyHarness) {
+    let store = open(h).await;
+    append(&*store, &stream(), Expected::NoStream, events(3)).await;
+    let (log, end) = read_log(&*store).await;
+    for steps in [1, 1_000, i64::MAX - end.position()] {
+        let beyond = Checkpoint::new(end.log(), end.position() + steps).must("a checkpoint");
+        let read = store.read_all(ReadAll { after: Some(beyond), ..ReadAll::default() }).await;
+        refused(read, ErrorKind::Invalid);
+        let followed = match store.subscribe(Subscribe { after: Some(beyond), ..Subscribe::default() }).await
+        {
+            Ok(mut subscription) => in_time("an end", subscription.next()).await.must("an end"),
+            Err(error) => Err(error),
+        };
+        refused(followed, ErrorKind::Invalid);
+    }
+    assert_eq!(read_log(&*store).await, (log, end));
+    let more = append(&*store, &stream(), Expected::NoStream, events(1)).await.checkpoint;
+    for reached in [end, more] {
+        read_on(&*store, Some(reached), EventFilter::default()).await;
+    }
 }
 
 /// A checkpoint survives its text and keeps its order; text of an unknown format is invalid. (E62)

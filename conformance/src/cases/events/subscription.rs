@@ -281,3 +281,35 @@ pub async fn consumer_resumes_from_a_stored_checkpoint_after_reopening(h: &dyn A
     seen.extend(take(&mut subscription, 4).await);
     assert_eq!(ids(&seen), expected);
 }
+
+/// Closing a store, or its backend, ends its subscriptions promptly with Unavailable and the checkpoint to resume after;
+/// those of other handles go on. (E134, E117)
+pub async fn closing_ends_subscriptions(h: &dyn AnyHarness) {
+    let backend = h.client().await;
+    let store = backend.events(&h.scope(), &h.tenant()).await.must("open the store");
+    let other = backend.events(&h.scope(), &h.tenant()).await.must("open the store again");
+    add(&*store, 2).await;
+    let mut closed = follow(&*store, None).await;
+    let mut going_on = follow(&*other, None).await;
+    until_caught_up(&mut closed).await;
+    until_caught_up(&mut going_on).await;
+    // A handle that is dropped closes nothing.
+    drop(backend.events(&h.scope(), &h.tenant()).await.must("open the store a third time"));
+    store.close().await.must("close");
+    ended(&mut closed).await;
+
+    add(&*other, 3).await;
+    next_event(&mut going_on).await;
+    until_caught_up(&mut going_on).await;
+    backend.close().await;
+    ended(&mut going_on).await;
+}
+
+/// The end of a subscription whose store was closed.
+async fn ended(subscription: &mut Subscription) {
+    let soon = timeout(Duration::from_secs(5), subscription.next()).await.must("an end within five seconds");
+    let Some(Err(error)) = soon else { panic!("must end with an error, but: {soon:?}") };
+    assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
+    assert!(matches!(error.detail(), Some(Detail::Resume { .. })), "{:?}", error.detail());
+    assert!(in_time("nothing after the end", subscription.next()).await.is_none());
+}

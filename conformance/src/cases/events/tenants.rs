@@ -40,7 +40,7 @@ async fn two(h: &dyn AnyHarness) -> Option<[Arc<dyn EventStore>; 2]> {
     Some([store_of(h, &*client, "acme").await, store_of(h, &*client, "globex").await])
 }
 
-/// The same stream in two tenants is two streams, each with versions from 1. (T1)
+/// The same stream in two tenants is two streams, each with versions from 1. (T1, S2-TEN-008)
 pub async fn same_stream_in_two_tenants_is_two_streams(h: &dyn AnyHarness) {
     let Some([a, b]) = two(h).await else { return };
     let stream = stream();
@@ -188,7 +188,7 @@ pub async fn tracked_progress_is_the_tenants_own(h: &dyn AnyHarness) {
     assert_eq!(a.tracked(consumer).await.must("tracked"), Some(checkpoint));
 }
 
-/// Names with quotes, semicolons, newlines, percent signs and any script are tenants like others. (T11, X-EDGE-086)
+/// Names with quotes, semicolons, newlines, percent signs and any script are tenants like others. (T11, S2-TEN-008, X-EDGE-086)
 pub async fn hostile_tenant_names_are_names_like_others(h: &dyn AnyHarness) {
     if two(h).await.is_none() {
         return;

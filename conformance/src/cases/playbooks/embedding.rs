@@ -138,7 +138,7 @@ pub async fn any_script_is_embedded_and_returned_unchanged(h: &dyn AnyHarness) {
 /// An empty query, and one of spaces or punctuation only, is Invalid. (S3-EDGE-016, X-EDGE-077)
 pub async fn query_without_words_is_invalid(h: &dyn AnyHarness) {
     let catalog = open(h).await;
-    put(&*catalog, vec![playbook("a", "v1.0.0")]).await;
+    put(&*catalog, vec![embedded(playbook("a", "v1.0.0"))]).await;
     for query in ["", " ", "\n\t \u{3000}", "?!...", "%_'\"", "\u{1f980}"] {
         refused(catalog.search(search_for(query)).await.map(drop), ErrorKind::Invalid);
     }

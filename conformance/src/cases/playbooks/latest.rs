@@ -9,8 +9,8 @@ use futures::future::join_all;
 
 use crate::harness::AnyHarness;
 use crate::support::playbooks::{
-    change, change_of, exact, found, get, id, ids, latest, list, older, open, playbook, put, search,
-    search_for, text, version_texts, versions,
+    change, change_of, embedded, exact, found, get, id, ids, latest, list, older, open, playbook, put,
+    search, search_for, text, version_texts, versions,
 };
 use crate::support::{Must, or_note, refused};
 
@@ -69,12 +69,12 @@ pub async fn version_made_latest_takes_the_mark(h: &dyn AnyHarness) {
 /// reader always sees exactly one. (P48)
 pub async fn writers_at_once_leave_one_latest_version(h: &dyn AnyHarness) {
     let catalog = open(h).await;
-    put(&*catalog, vec![playbook("busy", "v0.0.0")]).await;
+    put(&*catalog, vec![embedded(playbook("busy", "v0.0.0"))]).await;
     let writers = (1..=4).map(|writer| async move {
         let catalog = open(h).await;
         for number in 0..8 {
             let at = format!("v{writer}.{number}.0");
-            let request = Put { versions: vec![playbook("busy", &at)] };
+            let request = Put { versions: vec![embedded(playbook("busy", &at))] };
             retried(|| catalog.put(request.clone()).map_ok(drop)).await;
             let back = change_of("busy", "v0.0.0", Edit::MakeLatest);
             retried(|| catalog.change(back.clone()).map_ok(drop)).await;
@@ -107,7 +107,7 @@ async fn retried<F: Future<Output = Result<()>>>(call: impl Fn() -> F) {
 /// A playbook without a latest version has versions, but is neither the latest of anything, nor listed, nor found. (P49)
 pub async fn playbook_without_a_latest_version_is_not_offered(h: &dyn AnyHarness) {
     let catalog = open(h).await;
-    put(&*catalog, vec![older("draft", "v1.0.0"), playbook("final", "v1.0.0")]).await;
+    put(&*catalog, vec![embedded(older("draft", "v1.0.0")), embedded(playbook("final", "v1.0.0"))]).await;
     for which in [Lookup::Latest, Lookup::LatestActive] {
         assert_eq!(get(&*catalog, "draft", which).await, None);
     }
@@ -123,7 +123,7 @@ pub async fn playbook_without_a_latest_version_is_not_offered(h: &dyn AnyHarness
 /// with its status. (P22, X-EDGE-072)
 pub async fn latest_version_that_is_not_active_is_not_offered(h: &dyn AnyHarness) {
     let catalog = open(h).await;
-    put(&*catalog, vec![older("restart", "v1.0.0"), playbook("restart", "v2.0.0")]).await;
+    put(&*catalog, vec![embedded(older("restart", "v1.0.0")), embedded(playbook("restart", "v2.0.0"))]).await;
     for status in [Status::Disabled, Status::Deprecated, Status::Archived] {
         let changed = change(&*catalog, "restart", "v2.0.0", Edit::Status(status, None)).await;
         assert_eq!(changed.playbook.status, status);

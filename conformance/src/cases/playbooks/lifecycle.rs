@@ -214,7 +214,7 @@ pub async fn versions_survive_their_lines(h: &dyn AnyHarness) {
     let Ok(elsewhere) = client.playbooks(&h.scope_of(Family::Playbooks), &tenant).await else {
         return assert!(!catalog.capabilities().tenants.is_yes());
     };
-    put(&*elsewhere, read).await;
+    assert_eq!(put(&*elsewhere, read).await.stored, 4);
     for (new, line) in all.iter().zip(lines) {
         let stored = exact(&*elsewhere, new.playbook_id.as_str(), new.version.as_str()).await;
         assert_eq!(stored.playbook.to_json(), line);

@@ -68,7 +68,8 @@ pub async fn labels_narrow_a_search(h: &dyn AnyHarness) {
     ] {
         let old =
             NewPlaybook { labels: labels([("team", "red"), ("old", "1")]), ..older(playbook_id, "v0.1.0") };
-        put(&*catalog, vec![old, NewPlaybook { labels: given, ..playbook(playbook_id, "v1.0.0") }]).await;
+        put(&*catalog, vec![old, NewPlaybook { labels: given, ..embedded(playbook(playbook_id, "v1.0.0")) }])
+            .await;
     }
     for (asked, expected) in [
         (labels([]), &["a", "b", "c", "d"][..]),
@@ -147,20 +148,20 @@ pub async fn threshold_of_0_finds_everything(h: &dyn AnyHarness) {
 /// A threshold of 1 finds what is equal within 1e-6, and nothing else. (S3-EDGE-028)
 pub async fn threshold_of_1_finds_what_is_equal(h: &dyn AnyHarness) {
     let catalog = open(h).await;
-    let same = embedded(playbook("same", "v1.0.0"));
-    let scaled = same.embedding.as_ref().must("a vector").as_slice().iter().map(|number| number * 0.3);
-    let scaled = Embedding::new(scaled.collect::<Vec<_>>()).must("a vector");
-    let other = embedded(playbook("some", "v1.0.0"));
-    let embedding = same.embedding.clone();
-    put(
-        &*catalog,
-        vec![same, NewPlaybook { embedding: Some(scaled), ..playbook("scaled", "v1.0.0") }, other],
-    )
-    .await;
-    let request = Search { min_confidence: 1.0, ..search_near(embedding.must("a vector")) };
-    let mut ids = found(&search(&*catalog, request).await);
-    ids.sort();
-    assert_eq!(ids, ["same", "scaled"]);
+    // The cosine is 1 less half the square of the second number.
+    let all =
+        [("same", [1.0, 0.0]), ("scaled", [0.3, 0.0]), ("near", [1.0, 0.001]), ("not near", [1.0, 0.002])];
+    put(&*catalog, all.map(|(playbook_id, first)| at(playbook_id, &first)).into()).await;
+    let text = embedded(playbook("text", "v1.0.0"));
+    put(&*catalog, vec![text.clone(), embedded(playbook("next", "v1.0.0"))]).await;
+    for (query, expected) in
+        [(vector(&[1.0]), &["same", "scaled", "near"][..]), (text.embedding.must("a vector"), &["text"])]
+    {
+        let request = Search { min_confidence: 1.0, ..search_near(query) };
+        let mut ids = found(&search(&*catalog, request).await);
+        ids.sort_by_key(|id| expected.iter().position(|expected| expected == id));
+        assert_eq!(ids, expected);
+    }
 }
 
 /// What is at the threshold stays, what is below it is dropped, and nothing above it is an empty answer. (S3-EDGE-029,
@@ -361,7 +362,7 @@ pub async fn search_sees_what_was_written_before_it(h: &dyn AnyHarness) {
         change(&*other, &new, "v1.0.0", Edit::Embedding(Some(vector(&[1.0])))).await;
         let nearest = search(&*catalog, search_near(vector(&[1.0]))).await;
         assert_eq!(nearest[0].confidence.to_bits(), 1.0_f64.to_bits(), "the new vector of {new}");
-        put(&*other, vec![older(&new, "v2.0.0")]).await;
+        put(&*other, vec![embedded(older(&new, "v2.0.0"))]).await;
         change(&*other, &new, "v2.0.0", Edit::MakeLatest).await;
         let latest = search(&*catalog, search_for(&new)).await;
         assert_eq!(latest[0].playbook.playbook.version.as_str(), "v2.0.0");

@@ -175,9 +175,12 @@ pub async fn tenants_take_turns_on_one_connection(h: &dyn AnyHarness) {
     };
     let catalogs = [of(h, &*client, "acme").await, of(h, &*client, "globex").await];
     for round in 1..=4 {
-        for catalog in &catalogs {
-            put(&**catalog, vec![embedded(playbook("restart", &format!("v1.{round}.0")))]).await;
-            assert_eq!(versions(&**catalog, "restart", 10).await.len(), round);
+        for (catalog, name) in catalogs.iter().zip(["acme", "globex"]) {
+            let own =
+                NewPlaybook { content: name.to_owned(), ..playbook("restart", &format!("v1.{round}.0")) };
+            put(&**catalog, vec![embedded(own)]).await;
+            let all = versions(&**catalog, "restart", 10).await;
+            assert_eq!((all.len(), all[0].playbook.content.as_str()), (round, name));
             assert_eq!(found(&search(&**catalog, search_for("restart")).await), ["restart"]);
             assert_eq!(ids(&list(&**catalog, ListPlaybooks::default()).await), ["restart"]);
         }
@@ -187,9 +190,10 @@ pub async fn tenants_take_turns_on_one_connection(h: &dyn AnyHarness) {
 /// Tenants that write the same playbook at once do not hinder each other. (P65)
 pub async fn tenants_write_at_once_without_conflict(h: &dyn AnyHarness) {
     let Some(catalogs) = two(h).await else { return };
-    let writers = catalogs.iter().map(|catalog| async move {
+    let writers = catalogs.iter().zip(["acme", "globex"]).map(|(catalog, name)| async move {
         for minor in 0..10 {
-            put(&**catalog, vec![playbook("busy", &format!("v1.{minor}.0"))]).await;
+            let own = NewPlaybook { content: name.to_owned(), ..playbook("busy", &format!("v1.{minor}.0")) };
+            put(&**catalog, vec![own]).await;
         }
     });
     join_all(writers).await;

@@ -134,7 +134,7 @@ impl<'a> Check<'a> {
         let given_keys: Vec<&str> = self.below(&prefix).filter(|key| *key != "kind").collect();
         for key in given_keys {
             let full = format!("{prefix}{key}");
-            let Some(known) = keys.iter().find(|known| known.key == key) else {
+            let Some(known) = keys.iter().find(|known| known.names(key)) else {
                 let names: Vec<_> = keys.iter().map(|known| known.key).chain(["kind"]).collect();
                 let meant = meant(key, &names);
                 let problem = format!("{kind} has no key {key:?}; allowed are {}{meant}", names.join(", "));

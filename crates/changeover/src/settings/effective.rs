@@ -30,7 +30,7 @@ pub(super) fn effective(options: &PersistenceOptions, registry: &Registry) -> Ve
     for (key, given) in &entries {
         let secret = match key.strip_prefix("backends.").and_then(|rest| rest.split_once('.')) {
             Some((name, key)) => kind(name)
-                .is_some_and(|kind| kind.keys().iter().any(|known| known.key == key && known.secret)),
+                .is_some_and(|kind| kind.keys().iter().any(|known| known.names(key) && known.secret)),
             None => false,
         };
         if let Some(value) = shown(given, secret) {

@@ -18,7 +18,7 @@ use std::fmt;
 
 use changeover_core::audit::{Create, NewAuditEvent};
 use changeover_core::events::{Append, Expected};
-use changeover_core::{Error, ErrorKind, ModuleScope, Result, Uuid};
+use changeover_core::{Checkpoint, ConsumerName, Error, ErrorKind, ModuleScope, Result, Uuid};
 
 pub use connection::{Connection, backend};
 pub use error::TxError;
@@ -164,6 +164,16 @@ impl Tx {
     ) {
         let append = self.check(streams).and_then(|()| streams.request(id, expected, events));
         self.appends.push(append);
+    }
+
+    /// Takes the turn of a consumer until the end of the transaction, and says how far it has come.
+    pub(crate) async fn turn(&mut self, consumer: &ConsumerName) -> Result<Option<Checkpoint>> {
+        self.conn.sides.turn(consumer).await
+    }
+
+    /// Keeps an append for the end of the transaction.
+    pub(crate) fn flush_last(&mut self, append: Append) {
+        self.appends.push(Ok(append));
     }
 
     fn check<E: StreamEvent>(&self, streams: &TypedStreams<E>) -> Result<()> {

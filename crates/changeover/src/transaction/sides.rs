@@ -5,7 +5,9 @@ use std::any::Any;
 
 use changeover_core::audit::Create;
 use changeover_core::events::Append;
-use changeover_core::{Error, ErrorKind, ModuleScope, OpenBackend, Result, TenantId};
+use changeover_core::{
+    Checkpoint, ConsumerName, Error, ErrorKind, ModuleScope, OpenBackend, Result, TenantId,
+};
 use diesel::QueryResult;
 use diesel::connection::{
     CacheSize, Instrumentation, LoadConnection, SimpleConnection, TransactionManager,
@@ -85,11 +87,23 @@ impl Sides {
                     Ok(())
                 };
                 if let Err(error) = flushed.await {
-                    transaction.rollback().await?;
+                    // Where the line was lost, that takes everything back; the reason is told, not its consequence.
+                    if transaction.rollback().await.is_err() {
+                        tracing::debug!("a transaction was given up with its connection");
+                    }
                     return Err(error);
                 }
                 transaction.commit().await
             }
+        }
+    }
+
+    pub(super) async fn turn(&mut self, consumer: &ConsumerName) -> Result<Option<Checkpoint>> {
+        match self {
+            #[cfg(feature = "sqlite")]
+            Self::Sqlite(Side(transaction)) => transaction.turn(consumer).await,
+            #[cfg(feature = "postgres")]
+            Self::Postgres(Side(transaction)) => transaction.turn(consumer).await,
         }
     }
 

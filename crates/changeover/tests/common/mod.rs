@@ -84,7 +84,7 @@ pub async fn rows(db: &Db) -> Vec<Shipment> {
     read.await.unwrap()
 }
 
-const TABLE: &str =
+pub const TABLE: &str =
     "CREATE TABLE shipments (id text PRIMARY KEY, parcels integer NOT NULL CHECK (parcels > 0), note text)";
 
 #[derive(Clone, Copy, Debug)]

@@ -2,8 +2,8 @@
 
 use changeover_testkit::{PASSWORD_ROLE, Rung, TestDatabase, shared, with_user};
 
-use crate::common::Home;
-use crate::{audit, import, playbooks};
+use crate::common::{Home, line};
+use crate::{audit, import, playbooks, read};
 
 /// Everything on a database of its own, its schemas made.
 async fn on_a_server() -> (TestDatabase, Home) {
@@ -112,6 +112,55 @@ async fn real_streams_survive_postgres() {
 async fn bad_lines_are_rejected_on_postgres() {
     let (_db, home) = on_a_server().await;
     import::bad_lines_are_rejected_by_number_and_reason(&home);
+}
+
+// X-ES-020, X-EDGE-067, X-EDGE-068, X-EDGE-082: read, export and tail as on SQLite.
+#[tokio::test]
+async fn streams_and_the_log_are_read_on_postgres() {
+    let db = TestDatabase::empty().await.unwrap();
+    let home = Home::on_postgres(db.url());
+    home.ok(&["migrate", "up"]);
+    let home = read::fill(home);
+    read::streams_are_read_both_ways(&home);
+    read::exports_are_filtered(&home);
+    read::tails_are_the_end(&home);
+    let missing = home.run(&["events", "read", "order/00000000-0000-4000-8000-000000000001"]);
+    assert_eq!((missing.status, missing.out.as_str()), (3, ""));
+    read::followers_see_what_others_append(&home);
+}
+
+// S2-MIG-003, S2-MIG-005: status, up, again, down by command; tables with records go only knowingly.
+#[tokio::test]
+async fn migrations_go_up_and_down_by_command_on_postgres() {
+    let db = TestDatabase::empty().await.unwrap();
+    let home = Home::on_postgres(db.url());
+    let early = home.run(&["events", "export"]);
+    assert_eq!(early.status, 3, "{early:?}");
+    assert!(early.err.contains("changeover migrate up"), "{}", early.err);
+    let status = || home.ok(&["migrate", "status", "--module", "events", "--format", "json"]).objects();
+    let applied = || status().iter().filter(|migration| !migration["applied_at"].is_null()).count();
+    let known = status().len();
+    assert_eq!(applied(), 0);
+    let up = ["migrate", "up", "--module", "events", "--format", "json"];
+    assert_eq!(home.ok(&up).objects().len(), known);
+    let again = home.ok(&up);
+    assert_eq!(again.out, "");
+    assert!(again.err.contains("events on main: up to date"), "{}", again.err);
+    assert_eq!(applied(), known);
+
+    home.write("e.jsonl", line(1, 1, ""));
+    home.ok(&["events", "import", "e.jsonl"]);
+    let all = known.to_string();
+    let down = ["migrate", "down", "--module", "events", "--steps", &all, "--format", "json"];
+    let refused = home.run(&down);
+    assert_eq!((refused.status, refused.out.as_str()), (3, ""), "records would go: {refused:?}");
+    assert_eq!((applied(), home.export().len()), (known, 1), "nothing was taken back");
+    let taken = home.ok(&[&down[..], &["--accept-data-loss"]].concat());
+    assert_eq!(taken.objects().len(), known);
+    assert_eq!(applied(), 0);
+    assert_eq!(home.run(&["events", "export"]).status, 3);
+    home.ok(&up);
+    assert_eq!(home.export().len(), 0);
 }
 
 #[tokio::test]

@@ -8,7 +8,11 @@ use crate::common::{Home, line, records};
 const STREAM: &str = "Order/00000000-0000-4000-8000-000000000001";
 
 fn filled() -> Home {
-    let home = Home::new();
+    fill(Home::new())
+}
+
+/// A stream of 1,100 events, then two of one.
+pub fn fill(home: Home) -> Home {
     let mut lines: Vec<_> = (1..=1_100).map(|version| line(1, version, "")).collect();
     lines.push(line(2, 1, "").replace("Changed", "Closed"));
     lines.push(line(3, 1, "").replace("\"Order\"", "\"Cart\""));
@@ -25,13 +29,16 @@ fn versions(home: &Home, arguments: &[&str]) -> Vec<i64> {
 // X-ES-020: forward from a version with a limit, backward, over page ends.
 #[test]
 fn a_stream_is_read_in_both_directions_and_within_bounds() {
-    let home = filled();
-    assert_eq!(versions(&home, &[]), (1..=1_100).collect::<Vec<_>>());
-    assert_eq!(versions(&home, &["--backward"]), (1..=1_100).rev().collect::<Vec<_>>());
-    assert_eq!(versions(&home, &["--from", "7", "--to", "9"]), [7, 8, 9]);
-    assert_eq!(versions(&home, &["--from", "7", "--backward", "--limit", "2"]), [1_100, 1_099]);
-    assert_eq!(versions(&home, &["--limit", "501"]).len(), 501);
-    assert_eq!(versions(&home, &["--from", "9", "--to", "7"]), [0; 0]); // X-EDGE-067: an empty page
+    streams_are_read_both_ways(&filled());
+}
+
+pub fn streams_are_read_both_ways(home: &Home) {
+    assert_eq!(versions(home, &[]), (1..=1_100).collect::<Vec<_>>());
+    assert_eq!(versions(home, &["--backward"]), (1..=1_100).rev().collect::<Vec<_>>());
+    assert_eq!(versions(home, &["--from", "7", "--to", "9"]), [7, 8, 9]);
+    assert_eq!(versions(home, &["--from", "7", "--backward", "--limit", "2"]), [1_100, 1_099]);
+    assert_eq!(versions(home, &["--limit", "501"]).len(), 501);
+    assert_eq!(versions(home, &["--from", "9", "--to", "7"]), [0; 0]); // X-EDGE-067: an empty page
     let table = home.ok(&["events", "read", STREAM, "--limit", "1"]);
     let lines: Vec<_> = table.out.lines().map(|line| line.split_whitespace().collect::<Vec<_>>()).collect();
     assert_eq!(lines[0], ["version", "event_type", "occurred_at", "event_data"]);
@@ -47,7 +54,10 @@ fn a_stream_that_does_not_exist_is_status_3() {
 
 #[test]
 fn an_export_is_filtered_and_goes_on_after_a_checkpoint() {
-    let home = filled();
+    exports_are_filtered(&filled());
+}
+
+pub fn exports_are_filtered(home: &Home) {
     let count = |arguments: &[&str]| home.ok(&[&["events", "export"], arguments].concat()).objects().len();
     assert_eq!(count(&[]), 1_102);
     assert_eq!(count(&["--type", "Closed"]), 1);
@@ -78,7 +88,10 @@ fn a_checkpoint_of_another_log_is_status_3() {
 
 #[test]
 fn the_tail_is_the_end_of_the_log() {
-    let home = filled();
+    tails_are_the_end(&filled());
+}
+
+pub fn tails_are_the_end(home: &Home) {
     let all = home.export();
     let tail = |arguments: &[&str]| {
         home.ok(&[&["events", "tail", "--format", "json"], arguments].concat()).objects()
@@ -96,7 +109,10 @@ fn the_tail_is_the_end_of_the_log() {
 
 #[test]
 fn following_prints_what_is_appended_by_others_until_interrupted() {
-    let home = filled();
+    followers_see_what_others_append(&filled());
+}
+
+pub fn followers_see_what_others_append(home: &Home) {
     let mut command = home.command(&["events", "tail", "-n", "1", "--follow", "--format", "json"]);
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let mut out = BufReader::new(child.stdout.take().unwrap());

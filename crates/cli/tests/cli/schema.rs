@@ -102,6 +102,7 @@ fn an_unknown_backend_is_wrong_settings() {
 #[test]
 fn the_doctor_finds_a_missing_schema_and_does_not_apply_it() {
     let home = by_command();
+    home.write("app.db", "");
     let ill = home.run(&["doctor"]);
     assert_eq!(ill.status, 3, "{ill:?}");
     assert!(ill.out.contains("BAD  module events: ") && ill.out.contains("schema_mismatch"), "{}", ill.out);
@@ -117,6 +118,37 @@ fn the_doctor_finds_a_missing_schema_and_does_not_apply_it() {
         assert_eq!(well.objects().iter().filter(ready).count(), 1, "{module} in {}", well.out);
     }
     assert!(well.objects().iter().all(|finding| finding["ok"] == true), "{}", well.out);
+}
+
+// The doctor changes nothing: a file that is not there is told of, with what to do, and not made, nor its folder.
+#[test]
+fn the_doctor_reports_a_missing_file_and_does_not_make_it() {
+    for home in [Home::new(), by_command()] {
+        let ill = home.run(&["doctor"]);
+        assert_eq!(ill.status, 3, "{ill:?}");
+        let told = ill.out.lines().find(|line| line.starts_with("BAD  backend local: reached: ")).unwrap();
+        assert!(told.contains("no such file") && told.contains("`changeover migrate up`"), "{told}");
+        let ill = home.run(&["doctor", "--format", "json"]);
+        assert_eq!(ill.status, 3);
+        assert!(
+            ill.objects().iter().any(|finding| finding["about"] == "backend local" && finding["ok"] == false)
+        );
+        assert_eq!(std::fs::read_dir(home.path()).unwrap().count(), 0, "nothing was made");
+        home.ok(&["migrate", "up"]);
+        home.ok(&["doctor"]);
+    }
+}
+
+// The doctor leaves a schema as it is also where a start would bring it up to date.
+#[test]
+fn the_doctor_migrates_nothing() {
+    let home = by_command().with("CHANGEOVER_BACKENDS__LOCAL__MIGRATE_ON_START", "true");
+    home.write("app.db", "");
+    let ill = home.run(&["doctor"]);
+    assert_eq!(ill.status, 3, "{ill:?}");
+    assert!(ill.out.contains("schema_mismatch"), "{}", ill.out);
+    let applied = home.ok(&["migrate", "status", "--format", "json"]).objects();
+    assert!(applied.iter().all(|migration| migration["applied_at"].is_null()));
 }
 
 // X-EDGE-084: a file that is no database.

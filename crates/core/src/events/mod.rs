@@ -41,6 +41,8 @@ pub trait EventStore: Send + Sync + 'static {
     ///   recorded one -> `AlreadyExists` with the recorded checkpoint.
     /// - Content is what the caller gave: type, schema version, data, metadata, causation, correlation, and
     ///   `occurred_at` if it was given.
+    /// - The checkpoint of the answer is that of the last event stored, in the order of the log, also of a repeated append
+    ///   that names its streams in another order than the first; `streams` stand in the caller's order.
     /// - A refused append leaves nothing behind: no stream, no version, no event.
     /// - Of several callers who expect the same version exactly one succeeds, the others get `VersionConflict`, also
     ///   when the database is busy.
@@ -65,7 +67,9 @@ pub trait EventStore: Send + Sync + 'static {
     ///
     /// # Behavior
     /// - Positions rise strictly; the order within a stream is the stream's order.
-    /// - `after` is exclusive; `None` begins at the start. A checkpoint of another log is `Invalid`.
+    /// - `after` is exclusive; `None` begins at the start. A checkpoint of another log is `Invalid`, and so is one beyond the
+    ///   end of the log (over all tenants): this log never returned it, as after a restore from an older copy, and going
+    ///   on from there would pass over events that are still to come.
     /// - **Nothing will ever appear at or before a checkpoint this method has returned.**
     /// - `checkpoint` moves on over everything that was looked at, also when nothing matched; a page may hold fewer
     ///   events than its limit while `caught_up` is false.
@@ -88,18 +92,20 @@ pub trait EventStore: Send + Sync + 'static {
     /// Follows the log: what is there after the checkpoint, then what is appended, without gap or repeat.
     ///
     /// # Behavior
+    /// - It begins where [`EventStore::read_all`] would; the same checkpoints are `Invalid`.
     /// - On an empty store the subscription stays open.
     /// - [`Message::Progress`](crate::Message::Progress) is delivered after events that did not match too.
     /// - At most `buffer` messages wait; a reader that takes nothing for `patience` is cut off with `Unavailable` and
     ///   the checkpoint to resume after.
     /// - Lost connections and lost notifications delay messages, they never lose or repeat one.
     /// - Dropping it ends it promptly and frees its connection.
+    /// - Closing the store, or its backend, ends it promptly with `Unavailable` and the checkpoint to resume after.
     async fn subscribe(&self, request: Subscribe) -> Result<Subscription>;
 
     /// Whether the store can serve now: reached, at the right schema, owned by this backend. Ends by its own deadline
     /// when the database does not answer.
     async fn ready(&self) -> Result<Readiness>;
 
-    /// Ends the use of this handle: later operations are `Unavailable`. Closing twice is fine; other handles live on.
+    /// Ends the use of this handle: later operations are `Unavailable`, its subscriptions end. Closing twice is fine; other handles live on.
     async fn close(&self) -> Result<()>;
 }

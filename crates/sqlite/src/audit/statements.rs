@@ -86,6 +86,19 @@ impl Lead {
         }
     }
 
+    /// Its index in a native file. Said in the texts: without counts of values the planner takes the one over times.
+    fn index(self) -> &'static str {
+        match self {
+            Self::Correlation => "idx_audit_events_correlation_id",
+            Self::Resource => "idx_audit_events_resource",
+            Self::Actor => "idx_audit_events_actor",
+            Self::Type => "idx_audit_events_event_type",
+            Self::Service => "idx_audit_events_service_name",
+            Self::Category => "idx_audit_events_event_category",
+            Self::None => "idx_audit_events_event_timestamp",
+        }
+    }
+
     fn of(filter: &AuditFilter) -> Self {
         if filter.correlation_id.is_some() {
             Self::Correlation
@@ -140,17 +153,19 @@ impl Statements {
     /// The file is of this schema.
     pub(super) fn native(prefix: &str) -> Self {
         let list = COLUMNS.map(|column| format!("e.{column}")).join(", ");
-        let columns = |more: &str| {
+        let columns = |more: &str, index: &str| {
             format!(
-                "SELECT e.sequence, {list}, e.recorded_at, 0, 1{more} FROM audit_events e WHERE e.tenant_id = ?1"
+                "SELECT e.sequence, {list}, e.recorded_at, 0, 1{more} FROM audit_events e {index}
+                 WHERE e.tenant_id = ?1"
             )
         };
+        let indexed = |lead: Lead| format!("INDEXED BY {}", lead.index());
         let made = |sql: String| render(&sql, prefix);
         let range = "AND e.event_timestamp >= ?11 AND e.event_timestamp <= ?12";
         let page = |lead: Lead, (beyond, order): (&str, &str)| {
             made(format!(
                 "{}{} {range} AND (?13 IS NULL OR {beyond}) ORDER BY {order} LIMIT ?15 OFFSET ?16",
-                columns(""),
+                columns("", &indexed(lead)),
                 filters(lead)
             ))
         };
@@ -161,20 +176,21 @@ impl Statements {
             let range = range.replace("e.event_timestamp", "+e.event_timestamp");
             let sql = format!(
                 "{}{} {range} AND e.sequence > ?13 ORDER BY e.sequence LIMIT ?14 OFFSET ?15",
-                columns(""),
+                columns("", ""),
                 filters(lead)
             );
             (lead, made(sql))
         });
         let count = |lead| {
             made(format!(
-                "SELECT count(*) FROM audit_events e WHERE e.tenant_id = ?1{} {range}",
+                "SELECT count(*) FROM audit_events e {} WHERE e.tenant_id = ?1{} {range}",
+                indexed(lead),
                 filters(lead)
             ))
         };
         Self {
-            event: made(format!("{} AND e.event_id IN (?2, ?3)", columns(""))),
-            at: made(format!("{} AND e.sequence = ?2", columns(""))),
+            event: made(format!("{} AND e.event_id IN (?2, ?3)", columns("", ""))),
+            at: made(format!("{} AND e.sequence = ?2", columns("", ""))),
             stored_id: made(
                 "SELECT e.event_id FROM audit_events e WHERE e.tenant_id = ?1 AND e.event_id IN (?2, ?3)"
                     .into(),
@@ -187,7 +203,7 @@ impl Statements {
             insert: made(insert("tenant_id", "?1", ", recorded_at, content_digest, link", ", ?22, ?23, ?24")),
             chain: made(format!(
                 "{} AND e.correlation_id = ?2 ORDER BY e.sequence",
-                columns(", e.content_digest, e.link")
+                columns(", e.content_digest, e.link", "")
             )),
         }
     }
@@ -262,4 +278,110 @@ fn insert(tenant: &str, tenant_value: &str, more: &str, more_values: &str) -> St
         COLUMNS.join(", "),
         values.join(", ")
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use diesel::connection::SimpleConnection;
+    use diesel::{Connection, SqliteConnection};
+
+    use super::*;
+    use crate::sql::{self, Bind};
+
+    const LEGACY: &str = include_str!("../../tests/legacy.sql");
+
+    /// 100,000 events: a day of each minute, ten a correlation id, a tenth of a resource, few types.
+    const FILL: &str = "
+        WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 100000)
+        INSERT INTO audit_events (TENANT event_id, event_type, event_category, event_outcome, event_timestamp, event_date,
+            service_name, actor_type, actor_id, resource_type, resource_id, correlation_id MORE)
+        SELECT VALUE printf('%08x-0000-7000-8000-%012x', i * 7919 % 100003, i), 't' || (i % 9), 'c' || (i % 5), 'success',
+            strftime('%Y-%m-%dT%H:%M:%S.000000Z', 1700000000 + i * 60, 'unixepoch'),
+            strftime('%Y-%m-%d', 1700000000 + i * 60, 'unixepoch'),
+            's' || (i % 7), 'user', 'a' || (i % 1000), 'Pod', 'r' || (i % 10000), 'corr' || (i / 10) VALUES_MORE FROM n";
+
+    fn steps(conn: &mut SqliteConnection, sql: &str, parameters: usize) -> Vec<String> {
+        let binds = vec![Bind::Text("1"); parameters];
+        let rows = sql::rows(conn, &format!("EXPLAIN QUERY PLAN {sql}"), &binds).unwrap();
+        rows.iter().map(|row| row.cell(3).as_str().unwrap_or_default().to_owned()).collect()
+    }
+
+    fn uses(conn: &mut SqliteConnection, sql: &str, parameters: usize, index: &str) {
+        let steps = steps(conn, sql, parameters);
+        let first = &steps[0];
+        assert!(first.starts_with("SEARCH e USING") && first.contains(index), "{first}: {index}: {sql}");
+        assert!(
+            !steps.iter().any(|step| step.starts_with("SCAN") || step.contains("TEMP B-TREE")),
+            "{steps:?}"
+        );
+    }
+
+    // A41, S3-AUD-009, S3-AUD-025: at 100,000 events every read of a native file finds its rows by an index and in order.
+    #[test]
+    fn every_read_of_a_native_file_goes_by_an_index_and_sorts_nothing() {
+        let mut conn = SqliteConnection::establish(":memory:").unwrap();
+        conn.batch_execute(include_str!("../../migrations/audit/0001_audit_events/up.sql")).unwrap();
+        let fill = FILL
+            .replace("TENANT", "tenant_id,")
+            .replace("VALUES_MORE", ", '2024-01-01T00:00:00.000000Z', zeroblob(32)")
+            .replace("VALUE", "'default',")
+            .replace("MORE", ", recorded_at, content_digest");
+        conn.batch_execute(&fill).unwrap();
+        let made = Statements::native("");
+        uses(&mut conn, &made.event, 3, "(tenant_id=? AND event_id=?)");
+        uses(&mut conn, &made.stored_id, 3, "(tenant_id=? AND event_id=?)");
+        uses(&mut conn, &made.at, 2, "INTEGER PRIMARY KEY (rowid=?)");
+        uses(&mut conn, &made.chain, 2, "audit_events_chain (tenant_id=? AND correlation_id=?)");
+        let times = "event_timestamp>? AND event_timestamp<?)";
+        for (lead, ways) in &made.pages {
+            let index = match lead {
+                Lead::Correlation => "idx_audit_events_correlation_id (tenant_id=? AND correlation_id=? AND ",
+                Lead::Resource => {
+                    "idx_audit_events_resource (tenant_id=? AND resource_type=? AND resource_id=? AND "
+                }
+                Lead::Actor => "idx_audit_events_actor (tenant_id=? AND actor_id=? AND ",
+                Lead::Type => "idx_audit_events_event_type (tenant_id=? AND event_type=? AND ",
+                Lead::Service => "idx_audit_events_service_name (tenant_id=? AND service_name=? AND ",
+                Lead::Category => "idx_audit_events_event_category (tenant_id=? AND event_category=? AND ",
+                Lead::None => "idx_audit_events_event_timestamp (tenant_id=? AND ",
+            };
+            for page in ways {
+                uses(&mut conn, page, 16, &format!("{index}{times}"));
+            }
+            let (_, count) = made.counts.iter().find(|(of, _)| of == lead).unwrap();
+            uses(&mut conn, count, 12, &format!("{index}{times}"));
+        }
+        for (lead, page) in &made.recorded {
+            let index = match lead {
+                Lead::Correlation => "audit_events_chain (tenant_id=? AND correlation_id=? AND sequence>?)",
+                _ => "audit_events_tenant (tenant_id=? AND sequence>?)",
+            };
+            uses(&mut conn, page, 15, index);
+        }
+    }
+
+    // A41: of an adopted file single events and correlation ids are found by the indexes that it has.
+    #[test]
+    fn an_adopted_file_is_read_by_the_indexes_that_it_has() {
+        let mut conn = SqliteConnection::establish(":memory:").unwrap();
+        conn.batch_execute(LEGACY).unwrap();
+        let fill = FILL.replace("VALUES_MORE", "");
+        let fill = ["TENANT", "VALUE", "MORE"].iter().fold(fill, |sql, word| sql.replace(word, ""));
+        conn.batch_execute(&fill).unwrap();
+        let made = Statements::adopted("");
+        let own = "sqlite_autoindex_audit_events_1 (event_id=?)";
+        uses(&mut conn, &made.event, 3, own);
+        uses(&mut conn, &made.stored_id, 3, own);
+        uses(&mut conn, &made.at, 2, "INTEGER PRIMARY KEY (rowid=?)");
+        for step in steps(&mut conn, &made.event, 3)
+            .iter()
+            .filter(|step| step.contains(" t ") || step.contains(" p "))
+        {
+            assert!(step.starts_with("SEARCH") && step.contains("(event_id=?)"), "{step}");
+        }
+        for (texts, parameters) in [(&made.scans, 11), (&made.counts, 10)] {
+            let (_, led) = texts.iter().find(|(lead, _)| *lead == Lead::Correlation).unwrap();
+            uses(&mut conn, led, parameters, "idx_audit_events_correlation_id (correlation_id=?");
+        }
+    }
 }

@@ -156,7 +156,7 @@ impl Log<'_> {
     }
 
     /// What the consumer recorded.
-    pub(super) fn tracked(
+    pub(crate) fn tracked(
         &self,
         conn: &mut SqliteConnection,
         consumer: &ConsumerName,

@@ -56,7 +56,7 @@ impl EventStore for SqliteEvents {
     async fn subscribe(&self, request: Subscribe) -> Result<Subscription> {
         let operation = "events.subscribe";
         self.0.still_open().map_err(|error| self.0.place(error, operation))?;
-        let subscribed = subscribe::subscribe(&self.0.database, &self.0.tables, &request);
+        let subscribed = subscribe::subscribe(&self.0.database, &self.0.tables, self.0.closing(), &request);
         subscribed.await.map_err(|error| self.0.place(error, operation))
     }
 

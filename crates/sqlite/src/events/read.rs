@@ -67,8 +67,8 @@ pub(super) fn log_page(
     request: &ReadAll,
 ) -> Result<AllPage, Failure> {
     let log = tables.log(conn)?;
-    let after = position_in(&log, request.after)?;
     let end = log.end(conn)?;
+    let after = position_in(conn, &log, request.after, end)?;
     let EventFilter { streams, aggregate_types, event_types } = &request.filter;
     let filtered = streams.is_some() || aggregate_types.is_some() || event_types.is_some();
     let upto = if filtered { window_end(conn, &log, after, end)? } else { end };
@@ -124,9 +124,22 @@ pub(super) fn head(conn: &mut SqliteConnection, tables: &Tables, of: &HeadOf) ->
     }
 }
 
-/// Where a read begins: after a checkpoint of this log, else at the start.
-pub(super) fn position_in(log: &Log<'_>, after: Option<Checkpoint>) -> Result<i64> {
-    after.map_or(Ok(0), |checkpoint| checkpoint.position_in(log.id))
+/// Where a read begins: after a checkpoint that this log may have returned, else at the start. `end` is the tenant's.
+pub(super) fn position_in(
+    conn: &mut SqliteConnection,
+    log: &Log<'_>,
+    after: Option<Checkpoint>,
+    end: i64,
+) -> Result<i64, Failure> {
+    let Some(checkpoint) = after else { return Ok(0) };
+    let position = checkpoint.position_in(log.id)?;
+    if position <= end {
+        return Ok(position);
+    }
+    // One of another tenant may lie there; those share the positions.
+    let last = sql::first(conn, &log.sql.last_position, &[])?;
+    let last = last.and_then(|row| row.cell(0).as_int()).unwrap_or(0);
+    Ok(checkpoint.position_within(log.id, last)?)
 }
 
 /// The position up to which a filtered page looks.

@@ -46,6 +46,8 @@ pub(crate) struct Statements {
     pub(super) event: String,
     /// Position of event `?2`.
     pub(super) event_position: String,
+    /// The last position, of all tenants.
+    pub(super) last_position: String,
     /// Time of the last recording, of all tenants.
     pub(super) last_recorded: String,
     /// `?2` stream, `?3` type, `?4` id, `?5` time, `?6` version.
@@ -147,6 +149,7 @@ impl Statements {
             )),
             event: made(format!("{columns} WHERE {tenant} AND e.event_id IN (?2, ?3)")),
             event_position: made(format!("SELECT e.{position} {events} WHERE {tenant} AND e.event_id = ?2")),
+            last_position: made(format!("SELECT max(e.{position}) {events}")),
             last_recorded: render(last_recorded, prefix),
             insert_stream: render(insert_stream, prefix),
             update_stream: render(update_stream, prefix),
@@ -193,6 +196,7 @@ mod tests {
             (&made.log_window, 3),
             (&made.event, 3),
             (&made.event_position, 2),
+            (&made.last_position, 0),
         ];
         for (read, parameters) in reads {
             let explained = format!("EXPLAIN QUERY PLAN {read}");

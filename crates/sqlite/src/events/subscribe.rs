@@ -3,12 +3,13 @@
 //! SQLite tells nobody that another process wrote, so a subscription looks at the end of its log every 200 ms; that is
 //! one indexed look-up, cheaper than a connection of its own for `PRAGMA data_version`.
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use changeover_core::events::{AllPage, EventFilter, ReadAll, Subscribe};
-use changeover_core::{Checkpoint, Feed, Limit, Result, Subscription};
+use changeover_core::{Checkpoint, Closing, Feed, Limit, Result, Subscription};
 use diesel::SqliteConnection;
 use tokio::sync::watch;
 
@@ -28,11 +29,14 @@ struct LogFeed {
     filter: EventFilter,
     limit: Limit,
     news: watch::Receiver<()>,
+    /// The close of the handle.
+    closing: Closing,
 }
 
 pub(super) async fn subscribe(
     database: &Arc<Database>,
     tables: &Arc<Tables>,
+    closing: &Closing,
     request: &Subscribe,
 ) -> Result<Subscription> {
     request.validate()?;
@@ -42,7 +46,8 @@ pub(super) async fn subscribe(
     let start = database
         .read(move |conn: &mut SqliteConnection| {
             let log = looked.log(conn)?;
-            read::position_in(&log, after)?;
+            let end = log.end(conn)?;
+            read::position_in(conn, &log, after, end)?;
             Ok(after.unwrap_or_else(|| Checkpoint::start(log.id)))
         })
         .await?;
@@ -53,6 +58,7 @@ pub(super) async fn subscribe(
         filter: request.filter.clone(),
         limit: Limit::new(page)?,
         news,
+        closing: closing.clone(),
     };
     let (subscription, run) = changeover_core::subscription(feed, start, request);
     let task = tokio::spawn(run);
@@ -77,5 +83,15 @@ impl Feed for LogFeed {
 
     async fn sleep(&self, time: Duration) {
         tokio::time::sleep(time).await;
+    }
+
+    fn closed(&self) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+        let (handle, backend) = (self.closing.closed(), self.database.closing().closed());
+        Box::pin(async move {
+            tokio::select! {
+                () = handle => {}
+                () = backend => {}
+            }
+        })
     }
 }

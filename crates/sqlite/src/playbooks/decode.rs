@@ -81,6 +81,20 @@ fn disabled(read: &Columns<'_>) -> Result<Disabled> {
     }
 }
 
+/// A version that is marked latest, as far as taking the mark from it goes.
+pub(super) struct Marked {
+    pub(super) version: String,
+    pub(super) updated_at: Timestamp,
+}
+
+/// Of a row of [`COLUMNS`], which may be invalid in others.
+pub(super) fn marked(row: &Row) -> Result<Marked> {
+    let key = key_of(row, 0, 1);
+    let read = Columns(Reader { table: TABLE, row, key: &key });
+    is_latest(&read.0, at("is_latest_version"), OTHERS)?;
+    Ok(Marked { version: read.str("version")?, updated_at: read.time("updated_at")? })
+}
+
 /// The mark of the latest: 0 or 1, and at most one in a playbook.
 pub(super) fn is_latest(read: &Reader<'_>, index: usize, others: usize) -> Result<bool> {
     let column = "is_latest_version";

@@ -1,10 +1,11 @@
 //! Search: every vector is looked at, exactly, and ranked by core's figures.
 
+use std::collections::HashMap;
 use std::ops::ControlFlow;
 
 use changeover_core::playbooks::{
-    Candidate, Embedding, Match, Playbook, PlaybookId, PlaybookVersion, Ranking, Search, SearchResult,
-    Status, embed, embedding_text,
+    Candidate, Embedding, Match, NewPlaybook, Playbook, PlaybookId, PlaybookVersion, Ranking, Search,
+    SearchResult, embed, embedding_text,
 };
 use changeover_core::{Error, ErrorKind, Result};
 use diesel::SqliteConnection;
@@ -17,7 +18,7 @@ use crate::handle::Handle;
 use crate::sql::{self, Bind, Row};
 use crate::values::Reader;
 
-/// How often a search begins anew when what it found was changed while rows without a vector were embedded.
+/// How often a search begins anew when rows that it found were removed while others were embedded.
 const ATTEMPTS: usize = 5;
 
 pub(super) async fn search(handle: &Handle<PlaybookTables>, request: Search) -> Result<SearchResult> {
@@ -26,29 +27,27 @@ pub(super) async fn search(handle: &Handle<PlaybookTables>, request: Search) -> 
     let vector = request.vector().await.map_err(|error| handle.place(error, operation))?;
     for _ in 0..ATTEMPTS {
         let (query, wanted) = (vector.clone(), request.clone());
-        let found = handle
-            .read(operation, move |conn, tables| {
-                let catalog = tables.open(conn)?;
-                look(conn, &catalog, &wanted, &query)
-            })
-            .await?;
-        let (mut ranking, unembedded) = match found {
-            Found::All(matches) => return Ok(SearchResult { matches }),
-            Found::Some(ranking, unembedded) => (ranking, unembedded),
-        };
+        let look = handle.read(operation, move |conn, tables| {
+            let catalog = tables.open(conn)?;
+            look(conn, &catalog, &wanted, &query)
+        });
+        let Found { mut ranking, mut shown, unembedded } = look.await?;
+        if unembedded.is_empty() {
+            return Ok(SearchResult { matches: matches(ranking.into_best(), &mut shown) });
+        }
         // No connection is held while an embedder may wait.
         let texts: Vec<_> = unembedded.iter().map(|one| one.text.clone()).collect();
         let made = embed(&*request.embedder, &texts).await.map_err(|error| handle.place(error, operation))?;
         for (one, made) in unembedded.into_iter().zip(&made) {
-            let confidence = vector.confidence(made);
-            ranking.offer(Candidate { playbook_id: one.playbook, version: one.version, confidence });
+            ranking.offer(Candidate { confidence: vector.confidence(made), ..key(&one.found) });
+            shown.insert(one.found.playbook.playbook_id.clone(), one.found);
         }
-        let (best, wanted) = (ranking.into_best(), request.clone());
-        let matches = handle.read(operation, move |conn, tables| {
+        let best = ranking.into_best();
+        let fill = handle.read(operation, move |conn, tables| {
             let catalog = tables.open(conn)?;
-            show(conn, &catalog, &wanted, best)
+            Ok(fill(conn, &catalog, &best, &mut shown)?.then(|| matches(best, &mut shown)))
         });
-        if let Some(matches) = matches.await? {
+        if let Some(matches) = fill.await? {
             return Ok(SearchResult { matches });
         }
     }
@@ -56,18 +55,19 @@ pub(super) async fn search(handle: &Handle<PlaybookTables>, request: Search) -> 
     Err(handle.place(Error::new(ErrorKind::Contention, message), operation))
 }
 
-/// What one look found.
-enum Found {
-    /// Every candidate had a vector.
-    All(Vec<Match>),
-    /// These have none yet.
-    Some(Ranking, Vec<Unembedded>),
+/// What one look at the catalog found: the answer is as of then, whatever changes while rows are embedded.
+struct Found {
+    /// Candidates with a vector.
+    ranking: Ranking,
+    /// The best of them, as they are shown. At most one version of a playbook is a candidate.
+    shown: HashMap<PlaybookId, Playbook>,
+    unembedded: Vec<Unembedded>,
 }
 
 /// A candidate without a vector.
 struct Unembedded {
-    playbook: PlaybookId,
-    version: PlaybookVersion,
+    /// Without its content, which may be large and does not change.
+    found: Playbook,
     text: String,
 }
 
@@ -90,16 +90,54 @@ fn look(
     })?;
     let mut unembedded = Vec::with_capacity(places.len());
     for place in places {
-        if let Some(Playbook { playbook, .. }) = catalog.at(conn, place)? {
-            let text = embedding_text(&playbook);
-            unembedded.push(Unembedded { playbook: playbook.playbook_id, version: playbook.version, text });
+        let Some(mut found) = catalog.at(conn, place)? else { continue };
+        let text = embedding_text(&found.playbook);
+        found.playbook.content = String::new();
+        unembedded.push(Unembedded { found, text });
+    }
+    // Offered again, for what has no vector yet may push some of them out.
+    let best = ranking.into_best();
+    let mut shown = HashMap::with_capacity(best.len());
+    let mut ranking = Ranking::new(request.min_confidence, request.max_results);
+    for candidate in best {
+        if let Some(found) = catalog.exact(conn, &candidate.playbook_id, &candidate.version)? {
+            shown.insert(candidate.playbook_id.clone(), found);
+            ranking.offer(candidate);
         }
     }
-    if !unembedded.is_empty() {
-        return Ok(Found::Some(ranking, unembedded));
+    Ok(Found { ranking, shown, unembedded })
+}
+
+/// Fetches the contents that were left out; `false` if a row is gone.
+fn fill(
+    conn: &mut SqliteConnection,
+    catalog: &Catalog<'_>,
+    best: &[Candidate],
+    shown: &mut HashMap<PlaybookId, Playbook>,
+) -> Result<bool, Failure> {
+    let hash = |playbook: &Playbook| playbook.playbook.content_hash.clone();
+    for candidate in best {
+        let Some(one) = shown.get_mut(&candidate.playbook_id) else { continue };
+        if one.playbook.content.is_empty() {
+            let now = catalog.exact(conn, &candidate.playbook_id, &candidate.version)?;
+            let Some(now) = now.filter(|now| hash(now) == hash(one)) else { return Ok(false) };
+            one.playbook.content = now.playbook.content;
+        }
     }
-    // In the same transaction nothing can have changed.
-    Ok(Found::All(show(conn, catalog, request, ranking.into_best())?.unwrap_or_default()))
+    Ok(true)
+}
+
+fn matches(best: Vec<Candidate>, shown: &mut HashMap<PlaybookId, Playbook>) -> Vec<Match> {
+    let shown = best.into_iter().filter_map(|candidate| {
+        let playbook = shown.remove(&candidate.playbook_id)?;
+        Some(Match { playbook, confidence: candidate.confidence })
+    });
+    shown.collect()
+}
+
+fn key(found: &Playbook) -> Candidate {
+    let NewPlaybook { playbook_id, version, .. } = &found.playbook;
+    Candidate { playbook_id: playbook_id.clone(), version: version.clone(), confidence: 0.0 }
 }
 
 /// `None` without a vector. A row that cannot be judged may be the best one, so it is named instead of passed over.
@@ -116,26 +154,4 @@ fn candidate(row: &Row, query: &Embedding) -> Result<Option<Candidate>> {
         version: version.map_err(|error| read.corrupt("version", error.message()))?,
         confidence: query.confidence(&decode::embedding(&read, 5)?),
     }))
-}
-
-/// What was found, as it is shown; `None` if something of it is no match any more.
-fn show(
-    conn: &mut SqliteConnection,
-    catalog: &Catalog<'_>,
-    request: &Search,
-    best: Vec<Candidate>,
-) -> Result<Option<Vec<Match>>, Failure> {
-    let mut matches = Vec::with_capacity(best.len());
-    for Candidate { playbook_id, version, confidence } in best {
-        let found = catalog.exact(conn, &playbook_id, &version)?;
-        let still = |Playbook { playbook, .. }: &Playbook| {
-            let labels = &playbook.labels;
-            playbook.is_latest
-                && playbook.status == Status::Active
-                && request.labels.iter().all(|(key, value)| labels.get(key) == Some(value))
-        };
-        let Some(playbook) = found.filter(still) else { return Ok(None) };
-        matches.push(Match { playbook, confidence });
-    }
-    Ok(Some(matches))
 }

@@ -59,6 +59,8 @@ pub(crate) struct Statements {
     pub(super) insert: String,
     /// `?2` playbook, `?3` version, then [`CHANGING`] from `?4` on.
     pub(super) update: String,
+    /// Of `?2` playbook, `?3` version, at `?4`, by `?5`.
+    pub(super) take_mark: String,
     /// Moves with every change that a search can see. Of a native file.
     pub(super) stamp: String,
 }
@@ -140,6 +142,10 @@ impl Statements {
             update: made(format!(
                 "UPDATE playbook_catalog SET {} WHERE {key} AND playbook_id = ?2 AND version = ?3",
                 changes.join(", ")
+            )),
+            take_mark: made(format!(
+                "UPDATE playbook_catalog SET is_latest_version = 0, updated_at = ?4, updated_by = ?5
+                 WHERE {key} AND playbook_id = ?2 AND version = ?3"
             )),
             stamp: made("SELECT changes FROM playbook_catalog_stamp".into()),
         }

@@ -73,4 +73,15 @@ impl Catalog<'_> {
         let row = sql::first(conn, &self.sql.latest, &binds)?;
         Ok(row.map(|row| decode::playbook(&row)).transpose()?)
     }
+
+    /// Of the version that is marked latest what is needed to take the mark from it. Errors as of [`Catalog::latest`].
+    pub(super) fn marked(
+        &self,
+        conn: &mut SqliteConnection,
+        playbook: &PlaybookId,
+    ) -> Result<Option<decode::Marked>, Failure> {
+        let binds = [Bind::Text(self.tenant), Bind::Text(playbook.as_str())];
+        let row = sql::first(conn, &self.sql.latest, &binds)?;
+        Ok(row.map(|row| decode::marked(&row)).transpose()?)
+    }
 }

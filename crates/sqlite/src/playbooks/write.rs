@@ -1,10 +1,11 @@
 //! Versions that are stored or changed, inside of a write transaction: judged as a whole by reading, then written.
 
-use changeover_core::playbooks::{Change, Edit, Playbook, Put, PutReport};
-use changeover_core::{Result, Text, Timestamp};
+use changeover_core::playbooks::{Change, Edit, Playbook, PlaybookId, PlaybookVersion, Put, PutReport, Rate};
+use changeover_core::{Json, Result, Text, Timestamp};
 use diesel::SqliteConnection;
 
-use super::decode::bytes;
+use super::decode::{Marked, bytes};
+use super::statements::{CHANGING, COLUMNS};
 use super::tables::{Catalog, PlaybookTables};
 use crate::classify::Failure;
 use crate::sql::{self, Bind};
@@ -23,16 +24,15 @@ pub(super) fn put(
             Some(_) => return Err(version.taken().into()),
             None => {
                 let before =
-                    if version.is_latest { catalog.latest(conn, &version.playbook_id)? } else { None };
+                    if version.is_latest { catalog.marked(conn, &version.playbook_id)? } else { None };
                 new.push((version, before));
             }
         }
     }
     let report = PutReport { stored: new.len(), repeated: request.versions.len() - new.len() };
     for (version, before) in new {
-        if let Some(mut before) = before {
-            before.lose_mark(version.created_by.clone(), now);
-            update(conn, &catalog, &before)?;
+        if let Some(before) = before {
+            take_mark(conn, &catalog, &version.playbook_id, &before, version.created_by.as_ref(), now)?;
         }
         insert(conn, &catalog, &version.clone().stored(now))?;
     }
@@ -49,16 +49,37 @@ pub(super) fn change(
     let found = catalog.exact(conn, &request.playbook_id, &request.version)?;
     let mut changed = found.ok_or_else(|| request.missing())?;
     let before = match request.edit {
-        Edit::MakeLatest => catalog.latest(conn, &request.playbook_id)?,
+        Edit::MakeLatest => catalog.marked(conn, &request.playbook_id)?,
         _ => None,
     };
-    if let Some(mut before) = before.filter(|before| before.playbook.version != request.version) {
-        before.lose_mark(request.by.clone(), now);
-        update(conn, &catalog, &before)?;
+    if let Some(before) = before.filter(|before| before.version != request.version.as_str()) {
+        take_mark(conn, &catalog, &request.playbook_id, &before, request.by.as_ref(), now)?;
     }
     changed.apply(request.edit.clone(), request.by.clone(), now);
     update(conn, &catalog, &changed)?;
     Ok(changed)
+}
+
+/// As `Playbook::lose_mark` does, of a row that need not be valid in its other columns.
+fn take_mark(
+    conn: &mut SqliteConnection,
+    catalog: &Catalog<'_>,
+    playbook: &PlaybookId,
+    before: &Marked,
+    by: Option<&Text<255>>,
+    now: Timestamp,
+) -> Result<(), Failure> {
+    let next = Timestamp::from_micros(before.updated_at.as_micros() + 1).unwrap_or(Timestamp::MAX);
+    let at = now.max(next).to_string();
+    let binds = [
+        Bind::Text(catalog.tenant),
+        Bind::Text(playbook.as_str()),
+        Bind::Text(&before.version),
+        Bind::Text(&at),
+        Bind::Optional(by.map(Text::as_str)),
+    ];
+    sql::execute(conn, &catalog.sql.take_mark, &binds)?;
+    Ok(())
 }
 
 /// A version's values as they are stored.
@@ -78,7 +99,7 @@ impl<'a> Values<'a> {
         Ok(Self {
             stored,
             embedding: stored.playbook.embedding.as_ref().map(bytes),
-            labels: changeover_core::Json::of(&stored.playbook.labels)?.as_str().to_owned(),
+            labels: Json::of(&stored.playbook.labels)?.as_str().to_owned(),
             disabled_at: stored.disabled.as_ref().map(|(at, ..)| text(*at)),
             approved_at: stored.playbook.approved_at.map(text),
             created_at: text(stored.created_at),
@@ -90,9 +111,7 @@ impl<'a> Values<'a> {
         fn short(text: Option<&Text<255>>) -> Bind<'_> {
             Bind::Optional(text.map(Text::as_str))
         }
-        let rate = |rate: Option<changeover_core::playbooks::Rate>| {
-            Bind::Real(rate.map(|rate| f64::from(rate.thousandths()) / 1_000.0))
-        };
+        let rate = |rate: Option<Rate>| Bind::Real(rate.map(|rate| f64::from(rate.thousandths()) / 1_000.0));
         // Larger ones are refused before they come here.
         let count = |count: u64| Bind::Int(i64::try_from(count).unwrap_or(i64::MAX));
         let (new, disabled) = (&self.stored.playbook, self.stored.disabled.as_ref());
@@ -112,9 +131,7 @@ impl<'a> Values<'a> {
             "disabled_by" => short(disabled.and_then(|(_, by, _)| by.as_ref())),
             "disabled_reason" => Bind::Optional(disabled.and_then(|(.., reason)| reason.as_deref())),
             "is_latest_version" => Bind::Int(i64::from(new.is_latest)),
-            "previous_version" => Bind::Optional(
-                new.previous_version.as_ref().map(changeover_core::playbooks::PlaybookVersion::as_str),
-            ),
+            "previous_version" => Bind::Optional(new.previous_version.as_ref().map(PlaybookVersion::as_str)),
             "deprecation_notice" => Bind::Optional(self.stored.deprecation_notice.as_deref()),
             "version_notes" => Bind::Optional(new.version_notes.as_deref()),
             "change_summary" => Bind::Optional(new.change_summary.as_deref()),
@@ -138,7 +155,7 @@ impl<'a> Values<'a> {
 fn insert(conn: &mut SqliteConnection, catalog: &Catalog<'_>, stored: &Playbook) -> Result<(), Failure> {
     let values = Values::of(stored)?;
     let mut binds = vec![Bind::Text(catalog.tenant)];
-    binds.extend(super::statements::COLUMNS.iter().map(|column| values.bind(column)));
+    binds.extend(COLUMNS.iter().map(|column| values.bind(column)));
     sql::execute(conn, &catalog.sql.insert, &binds)?;
     Ok(())
 }
@@ -146,7 +163,7 @@ fn insert(conn: &mut SqliteConnection, catalog: &Catalog<'_>, stored: &Playbook)
 fn update(conn: &mut SqliteConnection, catalog: &Catalog<'_>, stored: &Playbook) -> Result<(), Failure> {
     let values = Values::of(stored)?;
     let mut binds = vec![Bind::Text(catalog.tenant), values.bind("playbook_id"), values.bind("version")];
-    binds.extend(super::statements::CHANGING.iter().map(|column| values.bind(column)));
+    binds.extend(CHANGING.iter().map(|column| values.bind(column)));
     sql::execute(conn, &catalog.sql.update, &binds)?;
     Ok(())
 }

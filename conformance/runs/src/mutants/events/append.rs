@@ -5,7 +5,8 @@ use std::sync::Mutex;
 use async_trait::async_trait;
 use changeover_conformance::Subject;
 use changeover_core::events::{
-    Append, Appended, Expected, Head, HeadOf, NewEvent, RecordedEvent, StreamAppend, StreamId, Version,
+    Append, Appended, Expected, Head, HeadOf, NewEvent, ReadStream, RecordedEvent, StreamAppend, StreamId,
+    Version,
 };
 use changeover_core::{
     Applied, Checkpoint, ConsumerName, Detail, Error, ErrorKind, EventStore, Json, Result, Timestamp, Uuid,
@@ -22,6 +23,7 @@ pub(super) fn subjects() -> Vec<Subject> {
         subject::<IgnoresExists>(),
         subject::<StoresRepeats>(),
         subject::<ForgetsRepeats>(),
+        subject::<LastNamedEnd>(),
         subject::<AcceptsTakenIds>(),
         subject::<StoresHalf>(),
         subject::<WrongKind>(),
@@ -162,6 +164,29 @@ impl Flaw for ForgetsRepeats {
             }
             _ => Ok(answer),
         }
+    }
+}
+
+#[derive(Default)]
+struct LastNamedEnd;
+
+#[async_trait]
+impl Flaw for LastNamedEnd {
+    const NAME: &'static str = "a repeated append answers with the end of the stream named last";
+
+    async fn answered(
+        &self,
+        store: &dyn EventStore,
+        _: Append,
+        answer: Result<Appended>,
+    ) -> Result<Appended> {
+        let mut answer = answer?;
+        if let (true, Some(part)) = (answer.repeated, answer.streams.last()) {
+            let read = ReadStream { first: Some(part.last), ..ReadStream::all(part.stream.clone()) };
+            let last = store.read_stream(read).await?.events.into_iter().next();
+            answer.checkpoint = last.map_or(answer.checkpoint, |event| event.checkpoint);
+        }
+        Ok(answer)
     }
 }
 

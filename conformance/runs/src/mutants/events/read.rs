@@ -16,6 +16,7 @@ pub(super) fn subjects() -> Vec<Subject> {
         subject::<BackwardOrder>(),
         subject::<InclusiveAfter>(),
         subject::<ForeignCheckpoints>(),
+        subject::<BeyondTheEnd>(),
         subject::<AlwaysCaughtUp>(),
         subject::<StuckCheckpoint>(),
         subject::<ByStream>(),
@@ -109,6 +110,24 @@ impl Flaw for ForeignCheckpoints {
             request.after = Some(Checkpoint::new(log, after.position())?);
         }
         store.read_all(request).await
+    }
+}
+
+#[derive(Default)]
+struct BeyondTheEnd;
+
+#[async_trait]
+impl Flaw for BeyondTheEnd {
+    const NAME: &'static str = "a checkpoint beyond the end is taken for the end";
+
+    async fn read_all(&self, store: &dyn EventStore, request: ReadAll) -> Result<AllPage> {
+        let end = store.head(HeadOf::Log).await?.checkpoint;
+        match (request.after, store.read_all(request).await) {
+            (Some(after), Err(error)) if error.kind() == ErrorKind::Invalid && end < Some(after) => {
+                Ok(AllPage { events: Vec::new(), checkpoint: after, caught_up: true })
+            }
+            (_, answer) => answer,
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! Subscriptions that repeat, skip, or forget where they are.
 
-use std::sync::Arc;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -11,7 +12,13 @@ use changeover_core::{Checkpoint, EventStore, Feed, Limit, Result, Subscription,
 use super::{Flaw, subject};
 
 pub(super) fn subjects() -> Vec<Subject> {
-    vec![subject::<Repeats>(), subject::<Skips>(), subject::<FiltersProgress>(), subject::<FromTheStart>()]
+    vec![
+        subject::<Repeats>(),
+        subject::<Skips>(),
+        subject::<FiltersProgress>(),
+        subject::<Outlives>(),
+        subject::<FromTheStart>(),
+    ]
 }
 
 /// Pages, spoiled on their way into a subscription.
@@ -19,6 +26,8 @@ struct Spoiled<S> {
     store: Arc<dyn EventStore>,
     filter: EventFilter,
     spoil: S,
+    /// The store's own subscription, whose end is that of the store.
+    own: Mutex<Option<Subscription>>,
 }
 
 #[async_trait]
@@ -37,6 +46,14 @@ impl<S: FnMut(Checkpoint, &mut AllPage) + Send + Sync + 'static> Feed for Spoile
     async fn sleep(&self, time: Duration) {
         tokio::time::sleep(time).await;
     }
+
+    fn closed(&self) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+        let own = self.own.lock().unwrap_or_else(PoisonError::into_inner).take();
+        Box::pin(async move {
+            let Some(mut own) = own else { return std::future::pending().await };
+            while let Some(Ok(_)) = own.next().await {}
+        })
+    }
 }
 
 async fn spoiled(
@@ -45,13 +62,22 @@ async fn spoiled(
     spoil: impl FnMut(Checkpoint, &mut AllPage) + Send + Sync + 'static,
 ) -> Result<Subscription> {
     // What the store refuses is refused here too.
-    drop(store.subscribe(request.clone()).await?);
+    let own = store.subscribe(request.clone()).await?;
+    follow(store, request, Some(own), spoil).await
+}
+
+async fn follow(
+    store: Arc<dyn EventStore>,
+    request: Subscribe,
+    own: Option<Subscription>,
+    spoil: impl FnMut(Checkpoint, &mut AllPage) + Send + Sync + 'static,
+) -> Result<Subscription> {
     let start = match (request.after, store.head(HeadOf::Log).await?.checkpoint) {
         (None, Some(end)) => Checkpoint::start(end.log()),
         (Some(after), _) => after,
         (None, None) => return store.subscribe(request).await,
     };
-    let feed = Spoiled { store, filter: request.filter.clone(), spoil };
+    let feed = Spoiled { store, filter: request.filter.clone(), spoil, own: Mutex::new(own) };
     let (subscription, run) = subscription(feed, start, &request);
     let task = tokio::spawn(run).abort_handle();
     Ok(subscription.on_drop(move || task.abort()))
@@ -108,6 +134,19 @@ impl Flaw for FiltersProgress {
             page.checkpoint = page.events.last().map_or(after, |event| event.checkpoint);
         };
         spoiled(store, request, stay).await
+    }
+}
+
+#[derive(Default)]
+struct Outlives;
+
+#[async_trait]
+impl Flaw for Outlives {
+    const NAME: &'static str = "a subscription outlives its store";
+
+    async fn subscribe(&self, store: Arc<dyn EventStore>, request: Subscribe) -> Result<Subscription> {
+        drop(store.subscribe(request.clone()).await?);
+        follow(store, request, None, |_, _| ()).await
     }
 }
 

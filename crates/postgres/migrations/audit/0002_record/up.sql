@@ -139,26 +139,25 @@ BEGIN
           FROM unnest(e_request, v_verdict, e_id, e_timestamp, e_digest) AS e (request, verdict, id, at, digest)
          WHERE e.verdict = 'new' AND e.request <> ALL (v_refused);
 
+        -- No join of these, whose sizes the planner cannot know: it would compare each with each.
         WITH fresh AS MATERIALIZED (
-            SELECT e.*, v_sequence + row_number() OVER (ORDER BY e.i) AS sequence
+            SELECT e.*, v_sequence + row_number() OVER (ORDER BY e.i) AS sequence,
+                   audit_store.chain(c.link, e.digest) FILTER (WHERE p_chained AND e.correlation IS NOT NULL)
+                       OVER (PARTITION BY e.correlation ORDER BY e.i) AS link
               FROM unnest(e_request, v_verdict, e_id, e_type, e_category, e_outcome, e_timestamp, e_service,
                           e_service_version, e_actor_type, e_actor_id, e_actor_name, e_resource_type, e_resource_id,
                           e_resource_name, e_data, e_correlation, e_parent, e_trace, e_span, e_metadata, e_digest)
                    WITH ORDINALITY AS e (request, verdict, id, type, category, outcome, at, service, service_version,
                           actor_type, actor_id, actor_name, resource_type, resource_id, resource_name, data, correlation,
                           parent, trace, span, metadata, digest, i)
-             WHERE e.verdict = 'new' AND e.request <> ALL (v_refused)
-        ), chained AS MATERIALIZED (
-            SELECT f.sequence, f.correlation, f.id,
-                   audit_store.chain(c.link, f.digest) OVER (PARTITION BY f.correlation ORDER BY f.sequence) AS link
-              FROM fresh AS f
               LEFT JOIN LATERAL (SELECT c.link FROM audit_store.audit_chain AS c
-                                  WHERE c.tenant_id = p_tenant AND c.correlation_id = f.correlation LIMIT 1) AS c ON true
-             WHERE p_chained AND f.correlation IS NOT NULL
+                                  WHERE p_chained AND c.tenant_id = p_tenant AND c.correlation_id = e.correlation LIMIT 1) AS c
+                ON true
+             WHERE e.verdict = 'new' AND e.request <> ALL (v_refused)
         ), heads AS (
             INSERT INTO audit_store.audit_chain (tenant_id, correlation_id, sequence, event_id, link)
-            SELECT DISTINCT ON (l.correlation) p_tenant, l.correlation, l.sequence, l.id, l.link
-              FROM chained AS l ORDER BY l.correlation, l.sequence DESC
+            SELECT DISTINCT ON (f.correlation) p_tenant, f.correlation, f.sequence, f.id, f.link
+              FROM fresh AS f WHERE f.link IS NOT NULL ORDER BY f.correlation, f.sequence DESC
             ON CONFLICT (tenant_id, correlation_id) DO UPDATE
                 SET sequence = EXCLUDED.sequence, event_id = EXCLUDED.event_id, link = EXCLUDED.link
         )
@@ -168,8 +167,8 @@ BEGIN
             event_data, correlation_id, parent_event_id, trace_id, span_id, metadata, recorded_at, content_digest, chain_link)
         SELECT p_tenant, f.sequence, f.id, f.type, f.category, f.outcome, f.at, (f.at AT TIME ZONE 'UTC')::date,
                f.service, f.service_version, f.actor_type, f.actor_id, f.actor_name, f.resource_type, f.resource_id,
-               f.resource_name, f.data, f.correlation, f.parent, f.trace, f.span, f.metadata, v_now, f.digest, l.link
-          FROM fresh AS f LEFT JOIN chained AS l ON l.sequence = f.sequence;
+               f.resource_name, f.data, f.correlation, f.parent, f.trace, f.span, f.metadata, v_now, f.digest, f.link
+          FROM fresh AS f ORDER BY f.sequence;
     END IF;
 
     RETURN QUERY

@@ -1,5 +1,9 @@
 //! Audit repositories that are broken on purpose.
 
+mod keep;
+mod read;
+mod write;
+
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -9,12 +13,12 @@ use changeover_core::audit::{
     VerifyChain,
 };
 use changeover_core::events::Readiness;
-use changeover_core::{AuditRepository, Capabilities, Error, ErrorKind, Result, TenantId, Uuid};
+use changeover_core::{AuditRepository, Capabilities, ErrorKind, Result, TenantId, Text, Timestamp, Uuid};
 
 use super::{Place, Spoils};
 
 pub(super) fn subjects() -> Vec<Subject> {
-    vec![subject::<ConflictSwallowed>()]
+    [write::subjects(), read::subjects(), keep::subjects()].concat()
 }
 
 fn subject<F: Flaw>() -> Subject {
@@ -44,6 +48,13 @@ trait Flaw: Default + Send + Sync + 'static {
 
     async fn retain(&self, store: &dyn AuditRepository, request: Retain) -> Result<Retained> {
         store.retain(request).await
+    }
+
+    /// Spoils each event that is read.
+    fn shown(&self, _event: &mut AuditEvent) {}
+
+    async fn close(&self, store: &dyn AuditRepository) -> Result<()> {
+        store.close().await
     }
 
     /// Whose records are shown to a tenant.
@@ -85,11 +96,19 @@ impl<F: Flaw> AuditRepository for Broken<F> {
     }
 
     async fn get(&self, event_id: Uuid) -> Result<Option<AuditEvent>> {
-        self.inner.get(event_id).await
+        let mut found = self.inner.get(event_id).await?;
+        if let Some(event) = &mut found {
+            self.flaw.0.shown(event);
+        }
+        Ok(found)
     }
 
     async fn query(&self, request: AuditQuery) -> Result<AuditPage> {
-        self.flaw.0.query(&*self.inner, request).await
+        let mut page = self.flaw.0.query(&*self.inner, request).await?;
+        for event in &mut page.events {
+            self.flaw.0.shown(event);
+        }
+        Ok(page)
     }
 
     async fn count(&self, filter: AuditFilter) -> Result<u64> {
@@ -109,22 +128,6 @@ impl<F: Flaw> AuditRepository for Broken<F> {
     }
 
     async fn close(&self) -> Result<()> {
-        self.inner.close().await
-    }
-}
-
-#[derive(Default)]
-struct ConflictSwallowed;
-
-#[async_trait]
-impl Flaw for ConflictSwallowed {
-    const NAME: &'static str = "a taken id with other content is taken for a repeated one";
-
-    async fn create(&self, store: &dyn AuditRepository, request: Create) -> Result<Created> {
-        let repeated = request.events.len();
-        match store.create(request).await {
-            Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(Created { stored: 0, repeated }),
-            other => other,
-        }
+        self.flaw.0.close(&*self.inner).await
     }
 }
