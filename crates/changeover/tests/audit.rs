@@ -29,6 +29,7 @@ fn event(number: u128) -> NewAuditEvent {
     .unwrap();
     event.event_id = Uuid::from_u128(number);
     event.correlation_id = Some(Text::new("correlation_id", "c").unwrap());
+    event.event_timestamp = changeover::Timestamp::parse("2024-01-31T23:59:59.999999Z").unwrap();
     event.event_data = Json::parse(r#"{"n":1.5}"#).unwrap();
     event
 }
@@ -235,9 +236,7 @@ fn version(id: &str, name: &str) -> NewPlaybook {
 async fn program(db: &Db, module: &str) -> Vec<String> {
     let audit = db.audit(module).unwrap();
     for number in 1..=5 {
-        let mut event = event(number);
-        event.event_timestamp = changeover::Timestamp::parse("2024-01-31T23:59:59.999999Z").unwrap();
-        assert_eq!(audit.record(event).await.unwrap().stored, 1);
+        assert_eq!(audit.record(event(number)).await.unwrap().stored, 1);
     }
     let repository = audit.repository().await.unwrap();
     let mut told = Vec::new();

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a failure here fails the test")]
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use changeover::backend::Family;
@@ -13,7 +14,9 @@ fn config() -> PathBuf {
 // S0-MIG-018: the init scripts are the migrations, in order.
 #[test]
 fn the_init_scripts_are_made_of_the_migrations() {
-    let scripts = changeover_postgres::init_scripts(Family::Events);
+    // What the modules share is in every family's.
+    let of = [Family::Events, Family::Audit].map(changeover_postgres::init_scripts);
+    let scripts: BTreeMap<_, _> = of.into_iter().flatten().collect();
     for (name, text) in &scripts {
         let path = config().join("postgres").join(name);
         if std::env::var_os("CHANGEOVER_WRITE").is_some() {

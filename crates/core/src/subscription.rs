@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::channel::mpsc;
-use futures::future::{Either, pending, select};
+use futures::future::{Either, select};
 use futures::{Stream, StreamExt};
 
 use crate::checkpoint::Checkpoint;
@@ -56,10 +56,8 @@ pub trait Feed: Send + 'static {
     /// Returns after `time`.
     async fn sleep(&self, time: Duration);
 
-    /// Returns when the store was closed, which ends the subscription whatever it is doing. Without it: never.
-    fn closed(&self) -> Pin<Box<dyn Future<Output = ()> + Send>> {
-        Box::pin(pending())
-    }
+    /// Returns when the store was closed, which ends the subscription whatever it is doing.
+    fn closed(&self) -> Pin<Box<dyn Future<Output = ()> + Send>>;
 }
 
 /// The reader's end. Dropping it ends the subscription and frees what it held.

@@ -5,11 +5,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use changeover_core::audit::{ActorType, Create, EventContext, NewAuditEvent, Outcome, VerifyChain};
 use changeover_core::backend::Family;
 use changeover_core::events::{Append, Expected, HeadOf, NewEvent, StreamId, Subscribe};
 use changeover_core::{
     Applied, Backend, BackendSettings, ErrorKind, EventStore, Json, Message, ModuleName, ModuleScope,
-    OpenBackend, TenantId, Uuid,
+    OpenBackend, TenantId, Text, Uuid,
 };
 use changeover_memory::Memory;
 
@@ -74,4 +75,39 @@ async fn migrations_are_unsupported() {
     let (backend, _) = opened(&Memory::new()).await;
     let unsupported = Some(ErrorKind::Unsupported);
     assert_eq!(backend.migrations(&scope(), Family::Events).err().map(|e| e.kind()), unsupported);
+}
+
+fn audit_events(count: usize) -> Create {
+    let event = || {
+        let (outcome, actor) = (Outcome::Success, ActorType::User);
+        let new =
+            NewAuditEvent::new("order.placed", "gateway", outcome, "shop", actor, "order", "o-1").unwrap();
+        new.within(EventContext { correlation_id: Some("c-1".into()), ..EventContext::default() }).unwrap()
+    };
+    Create { events: (0..count).map(|_| event()).collect() }
+}
+
+// A24, A73: without the setting nothing is chained and verifying is refused; what was recorded so is found out by who
+// chains.
+#[tokio::test]
+async fn audit_records_are_chained_unless_the_setting_says_otherwise() {
+    let memory = Memory::new();
+    let tenant = TenantId::new("acme").unwrap();
+    let verify = || VerifyChain { correlation_id: Text::new("correlation_id", "c-1").unwrap() };
+    let (chained, _) = opened(&memory).await;
+    let chained = chained.audit(&scope(), &tenant).await.unwrap();
+    chained.create(audit_events(2)).await.unwrap();
+    assert_eq!(chained.verify(verify()).await.unwrap().broken, None);
+
+    let settings = BackendSettings::new("main").with("hash_chain", "false");
+    let plain = memory.open(&settings).await.unwrap().audit(&scope(), &tenant).await.unwrap();
+    assert!(!plain.capabilities().hash_chain.is_yes());
+    assert_eq!(plain.verify(verify()).await.unwrap_err().kind(), ErrorKind::Unsupported);
+    let unlinked = audit_events(1);
+    plain.create(unlinked.clone()).await.unwrap();
+
+    let report = chained.verify(verify()).await.unwrap();
+    assert_eq!((report.events, report.broken.unwrap().event_id), (3, unlinked.events[0].event_id));
+    let bad = BackendSettings::new("main").with("hash_chain", "perhaps");
+    assert_eq!(memory.open(&bad).await.err().map(|error| error.kind()), Some(ErrorKind::Config));
 }

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bb8::{ErrorSink, ManageConnection, Pool, PooledConnection};
-use changeover_core::{Error, ErrorKind, Result};
+use changeover_core::{Closing, Error, ErrorKind, Result};
 use diesel::sql_types::Text;
 use diesel_async::pooled_connection::PoolableConnection;
 use diesel_async::{AsyncPgConnection, SimpleAsyncConnection};
@@ -52,6 +52,7 @@ impl Poolable for AsyncPgConnection {
 /// The connections of one backend, of both kinds, under one limit on those in use.
 pub(crate) struct Pools {
     permits: Arc<Semaphore>,
+    closing: Closing,
     plain: Shelf<PgClient>,
     diesel: Shelf<AsyncPgConnection>,
     max_size: u32,
@@ -69,6 +70,7 @@ impl Pools {
     pub(crate) fn new(settings: &Settings, connector: &Arc<Connector>) -> Arc<Self> {
         Arc::new(Self {
             permits: Arc::new(Semaphore::new(settings.max_size as usize)),
+            closing: Closing::default(),
             plain: Shelf::new(settings, settings.min_idle, connector),
             diesel: Shelf::new(settings, 0, connector),
             max_size: settings.max_size,
@@ -114,11 +116,17 @@ impl Pools {
 
     /// Whether everybody is refused by now.
     pub(crate) fn is_closed(&self) -> bool {
-        self.permits.is_closed()
+        self.closing.is_closed()
+    }
+
+    /// The close, to be waited for.
+    pub(crate) fn closing(&self) -> &Closing {
+        &self.closing
     }
 
     /// Refuses everybody from now on, and closes the idle connections.
     pub(crate) fn close(&self) {
+        self.closing.close();
         self.permits.close();
         self.plain.close();
         self.diesel.close();

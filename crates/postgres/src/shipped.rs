@@ -50,6 +50,7 @@ pub(crate) const SHIPPED: &[Shipped] = &[
     shipped!("playbooks", "0002_writes"),
     shipped!("playbooks", "0003_reads"),
     shipped!("playbooks", "0004_nothing_rounded"),
+    shipped!("playbooks", "0005_candidates"),
 ];
 
 impl Shipped {
@@ -88,7 +89,8 @@ pub fn migrations_key() -> String {
 }
 
 /// The schema of a family as SQL scripts, in the order to run them, for a database that is set up without this program
-/// (names as by default; running them again changes nothing). Each entry: file name and text.
+/// (names as by default; running them again changes nothing). Each entry: file name and text. The scripts of several
+/// families may be run together in the order of their names.
 pub fn init_scripts(family: Family) -> Vec<(String, String)> {
     let wanted = SHIPPED.iter().filter(|it| it.family == BASE || it.family == family.as_str());
     wanted

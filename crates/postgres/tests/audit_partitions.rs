@@ -472,3 +472,19 @@ async fn lengths_and_words_are_held_by_the_table() {
         ErrorKind::Invalid
     );
 }
+
+// S0-MIG-018: the init scripts of both families run together by their names, and again; the program takes the result.
+#[tokio::test(flavor = "multi_thread")]
+async fn init_scripts_can_be_run_together_and_twice() {
+    use changeover_core::backend::Family;
+    let db = TestDatabase::empty().await.unwrap();
+    let of = [Family::Events, Family::Audit].map(changeover_postgres::init_scripts);
+    let scripts: std::collections::BTreeMap<_, _> = of.into_iter().flatten().collect();
+    for (name, text) in scripts.iter().chain(&scripts) {
+        db.execute(text).await.unwrap_or_else(|error| panic!("{name}: {error}"));
+    }
+    let backend = open(settings(db.url())).await;
+    assert!(backend.migrations(&scope(), Family::Audit).unwrap().up().await.unwrap().is_empty());
+    assert!(backend.claim(&scope()).await.unwrap());
+    backend.audit(&scope(), &tenant("acme")).await.unwrap().ready().await.unwrap();
+}

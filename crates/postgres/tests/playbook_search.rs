@@ -74,13 +74,13 @@ async fn use_of(client: &Client, sql: &str, index: &str) -> (i64, i64) {
     (count(0), count(1))
 }
 
-// S3-PB-018, S3-PB-019, S3-PB-021, DEF-26, X-EDGE-074, X-EDGE-075: with 5,000 rows the index answers, nearly always what
+// S3-PB-018, S3-PB-019, S3-PB-021, DEF-26, X-EDGE-074, X-EDGE-075: above 5,000 rows the index answers, nearly always what
 // comparing all would; and however narrow the filter, the page is full.
 #[tokio::test(flavor = "multi_thread")]
 async fn many_rows_are_searched_by_the_index_and_pages_are_full() {
     let db = migrated().await;
-    let vectors = like_embeddings(5_000, 100);
-    let group = |n: usize| (n / 100) % 50;
+    let vectors = like_embeddings(5_200, 100);
+    let group = |n: usize| n / 100;
     store(&db, &vectors, |n| {
         let half = if n % 2 == 0 { "even" } else { "odd" };
         vec![("group".to_owned(), group(n).to_string()), ("half".to_owned(), half.to_owned())]
@@ -126,7 +126,7 @@ async fn many_rows_are_searched_by_the_index_and_pages_are_full() {
     let client = db.client().await.unwrap();
     let call = |labels: &str, at_least: u32| {
         format!(
-            "SELECT * FROM playbook_store.nearest('acme', '{labels}',
+            "SELECT * FROM playbook_store.candidates('acme', '{labels}',
                 (SELECT embedding FROM playbook_store.get('acme', '{}', 'latest')), 20, {at_least}, 256)",
             name(1)
         )
@@ -135,7 +135,7 @@ async fn many_rows_are_searched_by_the_index_and_pages_are_full() {
     let (used, fetched) = use_of(&client, &call("{}", 1_001), index).await;
     assert!(used >= 1 && fetched < 3_000, "{used} uses, {fetched} rows");
     assert!(use_of(&client, &call("{\"half\":\"odd\"}", 1_001), index).await.0 >= 1);
-    assert_eq!(use_of(&client, &call("{}", 5_001), index).await.0, 0, "too few rows to ask it");
+    assert_eq!(use_of(&client, &call("{}", 5_201), index).await.0, 0, "too few rows to ask it");
 }
 
 // S3-PB-020, S3-EDGE-030: thousands of equal vectors: the cut goes by id, also where the index offers any of them.
@@ -208,14 +208,8 @@ async fn rows_without_a_vector_are_found_like_others() {
     let ask =
         || Search { query: Query::Text("alert 999 of service 11".to_owned()), ..search(query.clone(), 20) };
     let wanted = exact(&vectors, &query, 20, offered);
-    let found = catalog.search(ask()).await.unwrap();
-    let found = ids(&found);
-    // The index is approximate, and these vectors are much alike; a row without one is never missed.
-    let number = |id: &str| id[2..].parse::<usize>().unwrap();
-    let missed: Vec<_> = wanted.iter().filter(|id| !found.contains(&id.as_str())).collect();
-    assert!(found.len() == 20 && missed.len() <= 4, "{missed:?}");
-    assert!(missed.iter().all(|id| number(id) % 3 != 0), "{missed:?}");
-    assert!(found.iter().any(|id| number(id) % 3 == 0) && found.iter().any(|id| number(id) % 3 != 0));
+    assert_eq!(ids(&catalog.search(ask()).await.unwrap()), wanted);
+    assert!(wanted.iter().any(|id| id[2..].parse::<usize>().unwrap() % 3 == 0), "one has no vector");
 
     db.execute("ALTER TABLE playbook_store.playbook_catalog DROP COLUMN embedding").await.unwrap();
     db.execute("ALTER TABLE playbook_store.playbook_catalog ADD COLUMN embedding public.vector(384)")
@@ -247,7 +241,7 @@ async fn labels_and_look_ups_are_served_by_indexes() {
         format!("list('acme', '{label}', NULL, 'pb000400', 10)"),
         format!("scan('acme', '{label}', '', 1000, false)"),
         format!(
-            "nearest('acme', '{label}', (SELECT array_agg(1)::real[]::public.vector FROM generate_series(1, 384)), 20, 1001, 256)"
+            "candidates('acme', '{label}', (SELECT array_agg(1)::real[]::public.vector FROM generate_series(1, 384)), 20, 1001, 256)"
         ),
     ] {
         let (used, fetched) =

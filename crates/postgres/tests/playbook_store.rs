@@ -303,10 +303,11 @@ async fn the_migrations_go_down_and_up_again() {
             "playbooks/0002_writes",
             "playbooks/0003_reads",
             "playbooks/0004_nothing_rounded",
+            "playbooks/0005_candidates",
         ]
     );
     assert!(migrations.up().await.unwrap().is_empty());
-    for steps in [1, 2, 3, 4] {
+    for steps in [1, 2, 3, 4, 5] {
         migrations.down(steps, false).await.unwrap();
         assert_eq!(migrations.up().await.unwrap().len(), steps as usize);
     }

@@ -16,7 +16,7 @@ fn id(number: u32) -> String {
 }
 
 /// A line of import: the record of this number, with `more` members.
-fn line(number: u32, more: &str) -> String {
+pub fn line(number: u32, more: &str) -> String {
     format!(
         r#"{{"event_id":"{}","event_type":"order.placed","event_category":"workflow","event_outcome":"success","event_timestamp":"2024-01-01T00:00:{:02}Z","service_name":"shop","actor_type":"user","resource_type":"order","resource_id":"{number}","event_data":{{"n":{number}}}{more}}}"#,
         id(number),

@@ -3,23 +3,115 @@
 use changeover_testkit::{PASSWORD_ROLE, Rung, TestDatabase, shared, with_user};
 
 use crate::common::{Home, line};
-use crate::import::{bad_lines_are_rejected_by_number_and_reason, real_streams_survive};
-use crate::read;
+use crate::{audit, import, playbooks, read};
 
-#[tokio::test]
-async fn real_streams_survive_postgres() {
+/// Everything on a database of its own, its schemas made.
+async fn on_a_server() -> (TestDatabase, Home) {
     let db = TestDatabase::empty().await.unwrap();
     let home = Home::on_postgres(db.url());
     home.ok(&["migrate", "up"]);
-    real_streams_survive(&home);
+    (db, home)
+}
+
+#[tokio::test]
+async fn real_records_survive_postgres() {
+    let (_db, home) = on_a_server().await;
+    audit::real_records_survive(&home);
+}
+
+#[tokio::test]
+async fn bad_audit_lines_are_rejected_on_postgres() {
+    let (_db, home) = on_a_server().await;
+    audit::bad_lines_are_rejected_by_number_and_reason(&home);
+}
+
+#[tokio::test]
+async fn parents_may_stand_later_on_postgres() {
+    let (_db, home) = on_a_server().await;
+    audit::parents_may_stand_later(&home);
+}
+
+#[tokio::test]
+async fn what_is_old_is_removed_on_postgres() {
+    let (_db, home) = on_a_server().await;
+    audit::what_is_old_is_removed(&home);
+}
+
+#[tokio::test]
+async fn real_versions_survive_postgres() {
+    let (_db, home) = on_a_server().await;
+    playbooks::real_versions_survive(&home);
+}
+
+#[tokio::test]
+async fn bad_playbook_lines_are_rejected_on_postgres() {
+    let (_db, home) = on_a_server().await;
+    playbooks::bad_lines_are_rejected_by_number_and_reason(&home);
+}
+
+// S3-AUD-010, S3-AUD-011: the coming months are listed, a missing one is status 3 and made by command.
+#[tokio::test]
+async fn partitions_are_listed_and_made() {
+    let (db, home) = on_a_server().await;
+    home.write("a.jsonl", audit::line(1, ""));
+    home.ok(&["audit", "import", "a.jsonl"]);
+    let months = home.ok(&["audit", "partitions", "--format", "json"]).objects();
+    assert_eq!(months.len(), 5, "the month of the record, this one and the next three");
+    assert_eq!((&months[0]["month"], &months[0]["records"]), (&"2024-01".into(), &1.into()));
+    assert!(months.iter().all(|month| month["exists"] == true && month["bytes"].as_u64() > Some(0)));
+
+    let last = months[4]["month"].as_str().unwrap().to_owned();
+    db.execute(&format!("DROP TABLE audit_store.audit_events_{}", last.replace('-', "_"))).await.unwrap();
+    let missing = home.run(&["audit", "partitions"]);
+    assert_eq!(missing.status, 3, "{missing:?}");
+    assert!(missing.out.lines().last().unwrap().starts_with(&format!("{last}  0")), "{}", missing.out);
+    assert!(missing.err.contains("audit partitions --create"), "{}", missing.err);
+    let told = home.ok(&["doctor"]).out;
+    assert!(told.contains(&format!("no partition yet for {last}")), "{told}");
+
+    let made = home.ok(&["audit", "partitions", "--create"]);
+    assert!(made.err.contains(&format!("made {last}")), "{}", made.err);
+    assert!(home.ok(&["audit", "partitions", "--create"]).err.contains("no month was missing"));
+    assert!(home.ok(&["doctor"]).out.contains("partitions are there for this month and the next three"));
+}
+
+// Design section 4, S3-MIG-011: each module's backend, versions, extensions, rights.
+#[tokio::test]
+async fn the_doctor_looks_at_each_module() {
+    let db = TestDatabase::empty().await.unwrap();
+    let home = Home::on_postgres(db.url()).with("CHANGEOVER_PERSISTENCE__AUDIT", "main");
+    home.ok(&["migrate", "up", "--module", "events"]);
+    let ill = home.run(&["doctor"]);
+    assert_eq!(ill.status, 3, "{ill:?}");
+    assert!(ill.out.contains("BAD  module audit: ready: schema_mismatch"), "{}", ill.out);
+    assert!(ill.out.contains("ok   module playbooks: schema: none yet"), "{}", ill.out);
+    home.ok(&["migrate", "up"]);
+    let well = home.ok(&["doctor", "--format", "json"]).objects();
+    for module in ["events", "audit", "playbooks"] {
+        let about = format!("module {module}");
+        let ready = well.iter().find(|finding| finding["about"] == *about && finding["check"] == "ready");
+        assert!(ready.is_some_and(|ready| ready["ok"] == true), "{module} in {well:?}");
+    }
+    let of_backend: Vec<_> = well
+        .iter()
+        .filter(|finding| finding["about"] == "backend main")
+        .map(|finding| &finding["check"])
+        .collect();
+    for check in ["reached", "server", "row security", "pgvector"] {
+        assert!(of_backend.contains(&&check.into()), "{check} in {of_backend:?}");
+    }
+}
+
+#[tokio::test]
+async fn real_streams_survive_postgres() {
+    let (_db, home) = on_a_server().await;
+    import::real_streams_survive(&home);
 }
 
 #[tokio::test]
 async fn bad_lines_are_rejected_on_postgres() {
-    let db = TestDatabase::empty().await.unwrap();
-    let home = Home::on_postgres(db.url());
-    home.ok(&["migrate", "up"]);
-    bad_lines_are_rejected_by_number_and_reason(&home);
+    let (_db, home) = on_a_server().await;
+    import::bad_lines_are_rejected_by_number_and_reason(&home);
 }
 
 // X-ES-020, X-EDGE-067, X-EDGE-068, X-EDGE-082: read, export and tail as on SQLite.
@@ -45,12 +137,13 @@ async fn migrations_go_up_and_down_by_command_on_postgres() {
     let early = home.run(&["events", "export"]);
     assert_eq!(early.status, 3, "{early:?}");
     assert!(early.err.contains("changeover migrate up"), "{}", early.err);
-    let status = || home.ok(&["migrate", "status", "--format", "json"]).objects();
+    let status = || home.ok(&["migrate", "status", "--module", "events", "--format", "json"]).objects();
     let applied = || status().iter().filter(|migration| !migration["applied_at"].is_null()).count();
     let known = status().len();
     assert_eq!(applied(), 0);
-    assert_eq!(home.ok(&["migrate", "up", "--format", "json"]).objects().len(), known);
-    let again = home.ok(&["migrate", "up", "--format", "json"]);
+    let up = ["migrate", "up", "--module", "events", "--format", "json"];
+    assert_eq!(home.ok(&up).objects().len(), known);
+    let again = home.ok(&up);
     assert_eq!(again.out, "");
     assert!(again.err.contains("events on main: up to date"), "{}", again.err);
     assert_eq!(applied(), known);
@@ -58,7 +151,7 @@ async fn migrations_go_up_and_down_by_command_on_postgres() {
     home.write("e.jsonl", line(1, 1, ""));
     home.ok(&["events", "import", "e.jsonl"]);
     let all = known.to_string();
-    let down = ["migrate", "down", "--steps", &all, "--format", "json"];
+    let down = ["migrate", "down", "--module", "events", "--steps", &all, "--format", "json"];
     let refused = home.run(&down);
     assert_eq!((refused.status, refused.out.as_str()), (3, ""), "records would go: {refused:?}");
     assert_eq!((applied(), home.export().len()), (known, 1), "nothing was taken back");
@@ -66,7 +159,7 @@ async fn migrations_go_up_and_down_by_command_on_postgres() {
     assert_eq!(taken.objects().len(), known);
     assert_eq!(applied(), 0);
     assert_eq!(home.run(&["events", "export"]).status, 3);
-    home.ok(&["migrate", "up"]);
+    home.ok(&up);
     assert_eq!(home.export().len(), 0);
 }
 
@@ -98,6 +191,8 @@ fn a_server_that_is_not_there_is_status_4() {
     for command in [
         &["events", "export"][..],
         &["events", "import", "e.jsonl"],
+        &["audit", "query"],
+        &["playbooks", "search", "x"],
         &["migrate", "status"],
         &["doctor"],
         &["doctor", "--format", "json"],

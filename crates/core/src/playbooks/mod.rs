@@ -70,6 +70,7 @@ pub trait PlaybookCatalog: Send + Sync + 'static {
     /// # Behavior
     /// - `None` if there is no such playbook or version. An exact version is found by its text: `1.0.0` is not `v1.0.0`.
     /// - The latest that is active is the latest if that is active, else none: an older one is never offered for it.
+    /// - Two versions marked latest, which a file written by hand can hold, are `Corrupt` where the latest is asked for.
     /// - A content hash that is not 64 hex digits in lower case is `Invalid`.
     /// - A stored row whose content does not have its hash is `Corrupt`, here and wherever it would be shown.
     async fn get(&self, request: GetPlaybook) -> Result<Option<Playbook>>;
@@ -97,7 +98,8 @@ pub trait PlaybookCatalog: Send + Sync + 'static {
     /// - Labels must all be there with these values. Rows without a vector are embedded for the search.
     /// - The query is embedded first, also where nothing is stored. An embedder's error is the search's error; one that
     ///   answers zeros or another number of vectors is `Unexpected`. No vector is stored by a search.
-    /// - Every backend ranks alike within 1e-5.
+    /// - Every backend ranks alike within 1e-5. With more than 5,000 rows to compare a backend may ask an approximate
+    ///   index: the page is as full and every confidence as exact, but a row may be missed for the next one.
     async fn search(&self, request: Search) -> Result<SearchResult>;
 
     /// Whether the catalog can serve now.

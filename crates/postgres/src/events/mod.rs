@@ -6,7 +6,6 @@ mod subscribe;
 
 use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -15,7 +14,7 @@ use changeover_core::events::{
     AllPage, Append, Appended, Head, HeadOf, ReadAll, ReadStream, Readiness, StreamPage, Subscribe,
 };
 use changeover_core::{
-    Applied, Capabilities, Checkpoint, ConsumerName, Detail, Error, ErrorKind, EventStore, LogId,
+    Applied, Capabilities, Checkpoint, Closing, ConsumerName, Detail, Error, ErrorKind, EventStore, LogId,
     ModuleScope, Result, Subscription, Support, TenantId, Uuid,
 };
 use tokio::sync::OnceCell;
@@ -193,16 +192,16 @@ pub(crate) struct PostgresEvents {
     log: Arc<Log>,
     /// `None`: every append commits on its own.
     lane: Option<Arc<Lane<Log>>>,
-    closed: AtomicBool,
+    closing: Closing,
 }
 
 impl PostgresEvents {
     pub(crate) fn new(log: Arc<Log>, lane: Option<Arc<Lane<Log>>>) -> Self {
-        Self { log, lane, closed: AtomicBool::new(false) }
+        Self { log, lane, closing: Closing::default() }
     }
 
     fn check_open(&self) -> Result<()> {
-        if self.closed.load(Ordering::Relaxed) || self.log.pools.is_closed() { Err(closed()) } else { Ok(()) }
+        if self.closing.is_closed() || self.log.pools.is_closed() { Err(closed()) } else { Ok(()) }
     }
 
     async fn append_one(&self, request: Append) -> Result<Appended> {
@@ -267,7 +266,7 @@ impl EventStore for PostgresEvents {
 
     async fn subscribe(&self, request: Subscribe) -> Result<Subscription> {
         self.check_open()?;
-        let started = subscribe::start(&self.log, request).await;
+        let started = subscribe::start(&self.log, &self.closing, request).await;
         started.map_err(|error| error.during("events.subscribe"))
     }
 
@@ -283,7 +282,7 @@ impl EventStore for PostgresEvents {
     }
 
     async fn close(&self) -> Result<()> {
-        self.closed.store(true, Ordering::Relaxed);
+        self.closing.close();
         Ok(())
     }
 }

@@ -87,6 +87,11 @@ impl Log {
 
         let first = rows.first().ok_or_else(unreadable)?;
         let (head, scanned_to): (i64, i64) = (get(first, 11)?, get(first, 12)?);
+        if let Some(checkpoint) = request.after.filter(|_| after > head) {
+            // One of another tenant may lie there; those share the positions.
+            let rows = self.pools.get().await?.read(&self.statements.log_end, &[]).await?;
+            checkpoint.position_within(log, get(rows.first().ok_or_else(unreadable)?, 0)?)?;
+        }
         let mut events = Vec::with_capacity(rows.len());
         for row in &rows {
             let stream = || {

@@ -5,12 +5,13 @@
 //! connection a backend listens for all its subscriptions. What gets lost costs a reader at most `POLL`.
 
 use std::collections::{HashMap, HashSet};
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use changeover_core::events::{AllPage, EventFilter, ReadAll, Subscribe};
-use changeover_core::{Checkpoint, Feed, Result, Subscription, subscription};
+use changeover_core::{Checkpoint, Closing, Feed, Result, Subscription, subscription};
 use futures::TryStreamExt;
 use futures::stream::poll_fn;
 use tokio::sync::{Notify, mpsc, watch};
@@ -27,7 +28,7 @@ const BETWEEN: Duration = Duration::from_millis(10);
 /// The longest wait before the listening connection is tried again.
 const AGAIN: Duration = Duration::from_secs(5);
 
-pub(super) async fn start(log: &Arc<Log>, request: Subscribe) -> Result<Subscription> {
+pub(super) async fn start(log: &Arc<Log>, closing: &Closing, request: Subscribe) -> Result<Subscription> {
     request.validate()?;
     let id = log.id().await?;
     let start = request.after.unwrap_or_else(|| Checkpoint::start(id));
@@ -36,6 +37,7 @@ pub(super) async fn start(log: &Arc<Log>, request: Subscribe) -> Result<Subscrip
         filter: request.filter.clone(),
         wake: log.wakes.listen(&log.channel),
         log: Arc::clone(log),
+        closing: closing.clone(),
     };
     let (subscription, run) = subscription(feed, start, &request);
     let task = tokio::spawn(run).abort_handle();
@@ -46,6 +48,8 @@ struct LogFeed {
     log: Arc<Log>,
     filter: EventFilter,
     wake: watch::Receiver<u64>,
+    /// The close of the handle.
+    closing: Closing,
 }
 
 #[async_trait]
@@ -64,6 +68,16 @@ impl Feed for LogFeed {
 
     async fn sleep(&self, time: Duration) {
         tokio::time::sleep(time).await;
+    }
+
+    fn closed(&self) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+        let (handle, backend) = (self.closing.closed(), self.log.pools.closing().closed());
+        Box::pin(async move {
+            tokio::select! {
+                () = handle => {}
+                () = backend => {}
+            }
+        })
     }
 }
 

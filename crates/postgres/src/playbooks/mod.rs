@@ -5,8 +5,9 @@ mod read;
 mod search;
 mod write;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
 
 use async_trait::async_trait;
 use changeover_core::backend::Family;
@@ -42,7 +43,7 @@ struct Statements {
     versions: Arc<str>,
     is_known: Arc<str>,
     scan: Arc<str>,
-    nearest: Arc<str>,
+    candidates: Arc<str>,
     found: Arc<str>,
     ready: Arc<str>,
 }
@@ -63,7 +64,7 @@ impl Statements {
             versions: format!("SELECT {PLAYBOOK} FROM {schema}.versions($1, $2, $3, $4)").into(),
             is_known: format!("SELECT {schema}.is_known($1, $2)").into(),
             scan: format!("SELECT {candidate} FROM {schema}.scan($1, $2, $3, $4, $5)").into(),
-            nearest: format!("SELECT {candidate} FROM {schema}.nearest($1, $2, $3, $4, $5, $6)").into(),
+            candidates: format!("SELECT {candidate}, by_index FROM {schema}.candidates($1, $2, $3, $4, $5, $6)").into(),
             found: format!("SELECT {PLAYBOOK} FROM {schema}.found($1, $2, $3)").into(),
             ready: ready(Family::Playbooks),
         }
@@ -77,6 +78,8 @@ struct Catalog {
     statements: Statements,
     pools: Arc<Pools>,
     checked: OnceCell<()>,
+    /// Until when so many rows are taken to be active and latest that they need not be counted.
+    many_until: Mutex<Option<Instant>>,
 }
 
 impl Catalog {
@@ -153,6 +156,7 @@ impl PostgresPlaybooks {
             statements: Statements::of(scope),
             pools,
             checked: OnceCell::new(),
+            many_until: Mutex::new(None),
         };
         Self { catalog: Arc::new(catalog), chained, closed: AtomicBool::new(false) }
     }

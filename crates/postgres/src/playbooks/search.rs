@@ -1,18 +1,20 @@
 //! Search by meaning. What comes out is ranked by core's figures in double precision; the database only says which rows
-//! are worth comparing.
+//! are worth ranking.
 //!
-//! Up to about a thousand rows that match the filters are all compared. Above that the vector index offers somewhat more
-//! rows than are wanted, and these will do if what was left out is certain to rank below the last result: the worst one
-//! offered is below it by more than the index's single precision could hide, so no tie is cut. Otherwise (many equal
-//! vectors, results of confidence 0, a filter too narrow for the index's walk) all rows are compared after all, page by
-//! page, with no more than a page in memory.
+//! It offers somewhat more rows than are wanted, the nearest by single precision: of a few thousand rows that match the
+//! filters all are compared there, of more the vector index is asked. These rows will do if whatever was left out is
+//! certain to rank below the last result: the worst one offered is below it by more than single precision could hide, so
+//! no tie is cut. Otherwise (many equal vectors, results of confidence 0, a filter too narrow for the index's walk) all
+//! rows are ranked here after all, page by page, with no more than a page in memory.
 
 use std::collections::HashMap;
+use std::sync::PoisonError;
+use std::time::{Duration, Instant};
 
 use changeover_core::Result;
 use changeover_core::playbooks::{
-    Candidate, Embedding, Match, NewPlaybook, Playbook, PlaybookId, PlaybookVersion, Ranking, Search,
-    SearchResult, Status, embed, embedding_text, floor,
+    Candidate, Embedding, GetPlaybook, Lookup, Match, NewPlaybook, Playbook, PlaybookId, PlaybookVersion,
+    Ranking, Search, SearchResult, Status, embed, embedding_text, floor,
 };
 use tokio_postgres::Row;
 
@@ -20,15 +22,17 @@ use super::Catalog;
 use super::codec::{LabelsOut, VectorOut};
 use super::read::{Place, get, playbook};
 
-/// The most rows that are compared one by one without asking the index.
-const ONE_BY_ONE: u32 = 1_000;
-/// Rows of a page when all are compared.
+/// From how many matching rows on the index is asked, unless very many results are wanted.
+const MANY: u32 = 5_000;
+/// How long it is remembered that there are many.
+const REMEMBERED: Duration = Duration::from_secs(10);
+/// Rows of a page when all are ranked.
 const PAGE: i64 = 1_000;
 /// Rows of a page of those without a vector, which are embedded together.
 const PAGE_WITHOUT_VECTOR: i64 = 256;
 /// What single precision may hide.
 const IMPRECISION: f64 = 1e-6;
-/// How often a search begins anew when versions change while it runs.
+/// How often a search begins anew when versions go while it runs.
 const ATTEMPTS: usize = 3;
 
 impl Catalog {
@@ -38,13 +42,13 @@ impl Catalog {
         let query = request.vector().await?;
         let mut attempt = 1;
         loop {
-            let best = match self.by_index(request, &query).await? {
+            let best = match self.offered(request, &query).await? {
                 Some(best) => best,
                 None => self.one_by_one(request, &query).await?,
             };
             let wanted = best.len();
-            let matches = self.found(best).await?;
-            // A version that lost its mark between the two steps leaves its place to another.
+            let matches = self.found(request, &query, best).await?;
+            // What is not offered any more leaves its place to another.
             if matches.len() == wanted || attempt == ATTEMPTS {
                 return Ok(SearchResult { matches });
             }
@@ -52,18 +56,18 @@ impl Catalog {
         }
     }
 
-    /// The best by the index; `None` where few rows match, or where the index cannot tell.
-    async fn by_index(&self, request: &Search, query: &Embedding) -> Result<Option<Vec<Candidate>>> {
-        if query.as_slice().iter().all(|number| *number == 0.0) {
-            return Ok(None);
-        }
+    /// The best of the rows that the database offers; `None` where better ones may be among the others.
+    async fn offered(&self, request: &Search, query: &Embedding) -> Result<Option<Vec<Candidate>>> {
         let wanted = request.max_results.get();
         let limit = wanted + wanted / 4 + 16;
-        let at_least = i64::from(wanted.saturating_mul(10).max(ONE_BY_ONE) + 1);
+        let filtered = !request.labels.is_empty();
+        // With 0 nothing is counted.
+        let at_least =
+            if !filtered && self.are_many() { 0 } else { i64::from(wanted.saturating_mul(10).max(MANY) + 1) };
         let mut conn = self.connection().await?;
         let rows = conn
             .read(
-                &self.statements.nearest,
+                &self.statements.candidates,
                 &[
                     &self.tenant.as_str(),
                     &LabelsOut(&request.labels),
@@ -76,8 +80,14 @@ impl Catalog {
             .await?;
         drop(conn);
 
+        let by_index = rows.first().map(|row| get::<bool>(row, 6)).transpose()?;
         let Offers { with, mut without } = Offers::of(&rows)?;
-        if with.len() < limit as usize {
+        let all_wanted = with.len() >= limit as usize;
+        if !filtered && by_index == Some(true) {
+            self.remember_many(all_wanted);
+        }
+        // Fewer than wanted are all there are, unless the index left some out.
+        if !all_wanted && by_index != Some(false) {
             return Ok(None);
         }
         let mut ranking = Ranking::new(request.min_confidence, request.max_results);
@@ -95,7 +105,17 @@ impl Catalog {
             Some(last) if best.len() == wanted as usize => last.confidence,
             _ => floor(request.min_confidence),
         };
-        Ok((worst + IMPRECISION < bar).then_some(best))
+        Ok((!all_wanted || worst + IMPRECISION < bar).then_some(best))
+    }
+
+    fn are_many(&self) -> bool {
+        let until = *self.many_until.lock().unwrap_or_else(PoisonError::into_inner);
+        until.is_some_and(|until| Instant::now() < until)
+    }
+
+    fn remember_many(&self, many: bool) {
+        *self.many_until.lock().unwrap_or_else(PoisonError::into_inner) =
+            many.then(|| Instant::now() + REMEMBERED);
     }
 
     /// The best of all rows that match the filters.
@@ -130,8 +150,9 @@ impl Catalog {
         conn.read(&self.statements.scan, &[&tenant, &labels, &after, &limit, &without_vector]).await
     }
 
-    /// The rows of the best, in their order.
-    async fn found(&self, best: Vec<Candidate>) -> Result<Vec<Match>> {
+    /// The rows of the best, in their order. A version that lost its mark meanwhile is answered for by the one that took
+    /// it, in the place that one has.
+    async fn found(&self, request: &Search, query: &Embedding, best: Vec<Candidate>) -> Result<Vec<Match>> {
         if best.is_empty() {
             return Ok(Vec::new());
         }
@@ -146,7 +167,30 @@ impl Catalog {
             let playbook = playbook(row)?;
             found.insert(playbook.playbook.playbook_id.clone(), playbook);
         }
-        let matches = best.into_iter().filter_map(|candidate| {
+        let mut ranking = Ranking::new(request.min_confidence, request.max_results);
+        for mut candidate in best {
+            if !found.contains_key(&candidate.playbook_id) {
+                let playbook_id = candidate.playbook_id.clone();
+                let now = self.get(&GetPlaybook { playbook_id, which: Lookup::LatestActive }).await?;
+                // Another version may have other labels.
+                let fits = |new: &Playbook| {
+                    request.labels.iter().all(|(key, value)| new.playbook.labels.get(key) == Some(value))
+                };
+                let Some(now) = now.filter(fits) else { continue };
+                let vector = match &now.playbook.embedding {
+                    Some(vector) => vector.clone(),
+                    None => match embed(&*request.embedder, &[embedding_text(&now.playbook)]).await?.pop() {
+                        Some(vector) => vector,
+                        None => continue,
+                    },
+                };
+                candidate.version = now.playbook.version.clone();
+                candidate.confidence = query.confidence(&vector);
+                found.insert(candidate.playbook_id.clone(), now);
+            }
+            ranking.offer(candidate);
+        }
+        let matches = ranking.into_best().into_iter().filter_map(|candidate| {
             let playbook = found.remove(&candidate.playbook_id)?;
             Some(Match { playbook, confidence: candidate.confidence })
         });

@@ -95,7 +95,9 @@ BEGIN
             FOR v_month IN
                 SELECT m.partition, m.first, audit_store.month_of(m.first + 31) AS next
                   FROM (SELECT i.inhrelid::regclass AS partition,
-                               to_date(right(c.relname, 7), 'YYYY_MM') AS first
+                               -- Guarded, since the plan may look at other names first.
+                               CASE WHEN c.relname ~ '^audit_events_\d{4}_\d{2}$'
+                                    THEN to_date(right(c.relname, 7), 'YYYY_MM') END AS first
                           FROM pg_inherits AS i JOIN pg_class AS c ON c.oid = i.inhrelid
                          WHERE i.inhparent = to_regclass('audit_store.audit_events')) AS m
                  WHERE m.first <= v_last ORDER BY m.first

@@ -1,5 +1,7 @@
 SET ROLE changeover_owner;
 
+DROP FUNCTION event_store.log_end();
+
 -- Both as 0002 has them.
 CREATE OR REPLACE FUNCTION event_store.append(
     p_tenant text,

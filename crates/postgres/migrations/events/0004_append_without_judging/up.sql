@@ -1,4 +1,4 @@
--- description: appends that nothing speaks against are stored without look-ups
+-- description: appends that nothing speaks against are stored without look-ups; the end of the log over all tenants
 
 SET ROLE changeover_owner;
 
@@ -291,7 +291,13 @@ $append$;
 COMMENT ON FUNCTION event_store.append(text, integer[], uuid[], text[], uuid[], bigint[], integer[], uuid[], text[], integer[], jsonb[], jsonb[], timestamptz[], uuid[], uuid[], integer[], text[], bigint[])
     IS 'Stores events of several requests in one round trip; see the migrations for the arguments and outcomes';
 
-REVOKE ALL ON FUNCTION event_store.append FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION event_store.append TO changeover_app;
+-- No checkpoint beyond this one was ever returned. It says nothing of another tenant but how far its log may be.
+CREATE OR REPLACE FUNCTION event_store.log_end() RETURNS bigint
+LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+RETURN (SELECT CASE WHEN s.is_called THEN s.last_value ELSE 0 END FROM event_store.event_position AS s);
+COMMENT ON FUNCTION event_store.log_end() IS 'The last position given to any tenant''s event, 0 if there was none';
+
+REVOKE ALL ON FUNCTION event_store.append, event_store.log_end() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION event_store.append, event_store.log_end() TO changeover_app;
 
 RESET ROLE;
