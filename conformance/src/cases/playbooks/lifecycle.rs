@@ -98,7 +98,9 @@ pub async fn tables_with_playbooks_go_only_knowingly(h: &dyn AnyHarness) {
         Err(error) => return assert_eq!(error.kind(), ErrorKind::Unsupported, "{error}"),
     };
     let applied = migrations.status().await.must("the status");
-    let steps = u32::try_from(applied.len()).must("a count");
+    // What all modules of a database share stays: others may use it.
+    let own = applied.iter().filter(|one| !one.id.starts_with("base/")).count();
+    let steps = u32::try_from(own).must("a count");
     let error = migrations.down(steps, false).await.err().must("records must not go by accident");
     assert!(matches!(error.kind(), ErrorKind::Invalid | ErrorKind::Unsupported), "{error}");
     assert_eq!(migrations.status().await.must("the status"), applied);
