@@ -77,7 +77,12 @@
 //! # }
 //! ```
 //!
-//! Under this lie the raw traits of [`changeover_core`]: [`Events::store`] gives the [`EventStore`].
+//! Beside its events a module may keep an audit trail and playbooks, on the same backend: [`Db::audit`] and
+//! [`Db::playbooks`]. The modules `events`, `audit` and `playbooks` are built in; one of your own has the stores it asks
+//! for. [`Module::transaction`] stores rows of your own, events and audit events together or not at all.
+//!
+//! Under this lie the raw traits of [`changeover_core`]: [`Events::store`] gives the [`EventStore`],
+//! [`Audit::repository`] the [`AuditRepository`], [`Playbooks::catalog`] the [`PlaybookCatalog`].
 
 mod db;
 mod home;

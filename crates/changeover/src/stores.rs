@@ -168,3 +168,67 @@ impl<S: ?Sized> fmt::Debug for Handle<S> {
         f.debug_struct("Handle").field("module", &self.module()).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use changeover_core::audit::{ActorType, AuditQuery, MockAuditRepository, Outcome};
+    use changeover_core::{Applied, Error, ErrorKind};
+
+    use super::*;
+
+    fn event() -> NewAuditEvent {
+        NewAuditEvent::new("t", "c", Outcome::Success, "s", ActorType::System, "r", "1").unwrap()
+    }
+
+    fn audit(mock: MockAuditRepository) -> Audit {
+        let repository: Arc<dyn AuditRepository> = Arc::new(mock);
+        Audit::from(repository)
+    }
+
+    // S3-ERR-008, S3-ERR-010: the id makes it harmless to repeat what may have been stored.
+    #[tokio::test(start_paused = true)]
+    async fn a_record_is_repeated_after_transient_errors_only() {
+        let mut mock = MockAuditRepository::new();
+        let mut answers = vec![
+            Ok(Created { stored: 0, repeated: 1 }),
+            Err(Error::new(ErrorKind::Unavailable, "lost").applied(Applied::Unknown)),
+        ];
+        mock.expect_create().times(2).returning(move |_| answers.pop().unwrap());
+        assert_eq!(audit(mock).record(event()).await.unwrap().repeated, 1);
+
+        let mut mock = MockAuditRepository::new();
+        mock.expect_create().times(1).returning(|_| Err(Error::invalid("no")));
+        assert_eq!(audit(mock).record(event()).await.unwrap_err().kind(), ErrorKind::Invalid);
+    }
+
+    // A page that fails is asked for again; an offset is passed over once.
+    #[tokio::test]
+    async fn pages_are_walked_to_the_end() {
+        let mut recorded = event();
+        recorded.event_id = changeover_core::Uuid::from_u128(1);
+        let found = changeover_core::audit::AuditEvent {
+            recorded_at: recorded.event_timestamp,
+            event: recorded,
+            sequence: 1,
+        };
+        let first = AuditQuery { offset: 3, ..AuditQuery::default() };
+        let next = first.token_after(&found);
+        let mut asked = Vec::new();
+        let mut mock = MockAuditRepository::new();
+        mock.expect_query().times(3).returning(move |query| {
+            asked.push((query.offset, query.page));
+            let page = |next| Ok(changeover_core::audit::AuditPage { events: vec![found.clone()], next });
+            match asked.as_slice() {
+                [(3, None)] => page(Some(next)),
+                [_, (0, Some(token))] if *token == next => Err(Error::new(ErrorKind::Timeout, "slow")),
+                [_, _, (0, Some(token))] if *token == next => page(None),
+                _ => Err(Error::invalid(format!("{asked:?}"))),
+            }
+        });
+        let mut pages = mock.pages(first);
+        assert!(pages.next().await.unwrap().is_some());
+        assert_eq!(pages.next().await.unwrap_err().kind(), ErrorKind::Timeout);
+        assert!(pages.next().await.unwrap().is_some());
+        assert!(pages.next().await.unwrap().is_none());
+    }
+}

@@ -88,7 +88,7 @@ fn a_module_has_the_families_it_was_given() {
     assert_eq!(several.status, 2);
     assert!(several.err.contains("orders (events) on local, orders (audit) on local"), "{}", several.err);
     home.ok(&["migrate", "down", "--module", "orders", "--family", "audit"]);
-    let found = home.ok(&["doctor"]);
+    let found = home.run(&["doctor"]);
     assert!(found.out.contains("ok   module orders: events: on local"), "{}", found.out);
 }
 
