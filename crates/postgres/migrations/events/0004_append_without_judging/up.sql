@@ -300,4 +300,10 @@ COMMENT ON FUNCTION event_store.log_end() IS 'The last position given to any ten
 REVOKE ALL ON FUNCTION event_store.append, event_store.log_end() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION event_store.append, event_store.log_end() TO changeover_app;
 
+-- A module may keep audit events or playbooks beside its events, and those may have come first: claiming it looks at the
+-- tables of all.
+UPDATE changeover.module AS m SET tables = ARRAY(
+    SELECT DISTINCT t FROM pg_catalog.unnest(m.tables || ARRAY['event_store.event_stream', 'event_store.domain_event']) AS t ORDER BY t)
+ WHERE m.module = event_store.module_name();
+
 RESET ROLE;
