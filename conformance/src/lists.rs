@@ -426,6 +426,10 @@ macro_rules! playbook_cases {
                 answers_through_a_layer_are_the_same,
                 versions_survive_their_lines,
             }
+            parity {
+                random_operations_answer_as_the_model_does,
+                one_script_meets_every_outcome,
+            }
             durability {
                 dropped_put_is_stored_whole_or_not_at_all,
                 dropped_change_is_made_whole_or_not_at_all,

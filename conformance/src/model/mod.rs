@@ -3,6 +3,7 @@
 //! Every backend is compared with the same model, so what equals it on two backends is equal on both.
 
 pub(crate) mod audit;
+pub(crate) mod playbooks;
 mod player;
 mod script;
 

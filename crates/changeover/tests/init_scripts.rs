@@ -26,7 +26,11 @@ fn the_init_scripts_are_made_of_the_migrations() {
                 std::fs::write(&path, text).unwrap();
             }
             let found = std::fs::read_to_string(&path).unwrap_or_default();
-            assert!(found == *text, "{} is out of date: run this test with CHANGEOVER_WRITE=1", path.display());
+            assert!(
+                found == *text,
+                "{} is out of date: run this test with CHANGEOVER_WRITE=1",
+                path.display()
+            );
         }
         let files = std::fs::read_dir(&folder).unwrap().count();
         assert_eq!(files, scripts.len(), "a file in {} is no migration any more", folder.display());

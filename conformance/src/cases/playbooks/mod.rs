@@ -5,6 +5,7 @@ pub mod durability;
 pub mod embedding;
 pub mod latest;
 pub mod lifecycle;
+pub mod parity;
 pub mod put;
 pub mod reads;
 pub mod search;
