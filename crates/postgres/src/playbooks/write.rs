@@ -1,7 +1,9 @@
 //! Writes: requests into arguments, one round trip each.
 
-use changeover_core::playbooks::{Change, Edit, NewPlaybook, Playbook, Put, PutReport, Rate};
-use changeover_core::{Applied, Error, ErrorKind, Result};
+use changeover_core::playbooks::{
+    Change, Edit, NewPlaybook, Playbook, PlaybookVersion, Put, PutReport, Rate,
+};
+use changeover_core::{Applied, Error, ErrorKind, Result, Text};
 use tokio_postgres::types::ToSql;
 
 use super::codec::{LabelsOut, VectorOut};
@@ -65,7 +67,7 @@ impl Catalog {
             &playbook_id.as_str(),
             &version.as_str(),
             &what,
-            &by.as_ref().map(|by| by.as_str()),
+            &by.as_ref().map(Text::as_str),
             &status,
             &text,
             &total,
@@ -159,23 +161,23 @@ impl<'a> Columns<'a> {
             version: column(versions, |new| new.version.as_str()),
             name: column(versions, |new| new.name.as_str()),
             description: column(versions, |new| new.description.as_str()),
-            owner: column(versions, |new| new.owner.as_ref().map(|text| text.as_str())),
-            maintainer: column(versions, |new| new.maintainer.as_ref().map(|text| text.as_str())),
+            owner: column(versions, |new| new.owner.as_ref().map(Text::as_str)),
+            maintainer: column(versions, |new| new.maintainer.as_ref().map(Text::as_str)),
             content: column(versions, |new| new.content.as_str()),
             content_hash: column(versions, NewPlaybook::hash),
             labels: column(versions, |new| LabelsOut(&new.labels)),
             embedding: column(versions, |new| new.embedding.as_ref().map(VectorOut)),
             status: column(versions, |new| new.status.as_str()),
             is_latest: column(versions, |new| new.is_latest),
-            previous: column(versions, |new| new.previous_version.as_ref().map(|text| text.as_str())),
+            previous: column(versions, |new| new.previous_version.as_ref().map(PlaybookVersion::as_str)),
             notes: column(versions, |new| new.version_notes.as_deref()),
             summary: column(versions, |new| new.change_summary.as_deref()),
-            approved_by: column(versions, |new| new.approved_by.as_ref().map(|text| text.as_str())),
+            approved_by: column(versions, |new| new.approved_by.as_ref().map(Text::as_str)),
             approved_at: column(versions, |new| new.approved_at.map(Micros::from)),
             expected_rate: column(versions, |new| new.expected_success_rate.map(rate_out)),
             expected_seconds: column(versions, |new| new.expected_duration_seconds.map(i64::from)),
             created_at: column(versions, |new| new.created_at.map(Micros::from)),
-            created_by: column(versions, |new| new.created_by.as_ref().map(|text| text.as_str())),
+            created_by: column(versions, |new| new.created_by.as_ref().map(Text::as_str)),
         }
     }
 
