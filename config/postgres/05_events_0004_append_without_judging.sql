@@ -1,4 +1,4 @@
--- description: appends that nothing speaks against are stored without look-ups
+-- description: appends that nothing speaks against are stored without look-ups; the end of the log over all tenants
 
 SET ROLE changeover_owner;
 
@@ -291,9 +291,21 @@ $append$;
 COMMENT ON FUNCTION event_store.append(text, integer[], uuid[], text[], uuid[], bigint[], integer[], uuid[], text[], integer[], jsonb[], jsonb[], timestamptz[], uuid[], uuid[], integer[], text[], bigint[])
     IS 'Stores events of several requests in one round trip; see the migrations for the arguments and outcomes';
 
-REVOKE ALL ON FUNCTION event_store.append FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION event_store.append TO changeover_app;
+-- No checkpoint beyond this one was ever returned. It says nothing of another tenant but how far its log may be.
+CREATE OR REPLACE FUNCTION event_store.log_end() RETURNS bigint
+LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+RETURN (SELECT CASE WHEN s.is_called THEN s.last_value ELSE 0 END FROM event_store.event_position AS s);
+COMMENT ON FUNCTION event_store.log_end() IS 'The last position given to any tenant''s event, 0 if there was none';
+
+REVOKE ALL ON FUNCTION event_store.append, event_store.log_end() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION event_store.append, event_store.log_end() TO changeover_app;
+
+-- A module may keep audit events or playbooks beside its events, and those may have come first: claiming it looks at the
+-- tables of all.
+UPDATE changeover.module AS m SET tables = ARRAY(
+    SELECT DISTINCT t FROM pg_catalog.unnest(m.tables || ARRAY['event_store.event_stream', 'event_store.domain_event']) AS t ORDER BY t)
+ WHERE m.module = event_store.module_name();
 
 RESET ROLE;
 
-INSERT INTO changeover._migrations (module, id, description, checksum) VALUES ('events', 'events/0004_append_without_judging', 'appends that nothing speaks against are stored without look-ups', 'c10167e0f00647446e6da1ede31a91d8d95151efd3f9ff41cddd9fceeffe4b5e') ON CONFLICT (module, id) DO NOTHING;
+INSERT INTO changeover._migrations (module, id, description, checksum) VALUES ('events', 'events/0004_append_without_judging', 'appends that nothing speaks against are stored without look-ups; the end of the log over all tenants', '5e6156c73d98ee61a0e44e6d011afaab6df7236f8fa7a7021feb19080004c6f0') ON CONFLICT (module, id) DO NOTHING;
