@@ -123,7 +123,7 @@ async fn others_are_served(audit: &dyn AuditRepository) {
     }
     assert!(audit.get(id(GOOD)).await.unwrap().is_some());
     let child = NewAuditEvent { parent_event_id: Some(id(GOOD)), ..audit_event("2024-01-04T00:00:00Z") };
-    let stored = audit.create(create(&[child.clone()])).await.unwrap();
+    let stored = audit.create(create(std::slice::from_ref(&child))).await.unwrap();
     assert_eq!(stored.stored, 1);
     assert_eq!(audit.get(child.event_id).await.unwrap().unwrap().event, child);
     // Leaves the file as it was, as an old program would.
@@ -227,7 +227,7 @@ async fn loose_but_clear_values_are_read() {
     assert!(audit.get(id(LATE)).await.unwrap().is_some());
     // A child of ours names the parent as it is spelled there.
     let child = NewAuditEvent { parent_event_id: Some(id(BAD)), ..audit_event("2024-01-04T00:00:00Z") };
-    audit.create(create(&[child.clone()])).await.unwrap();
+    audit.create(create(std::slice::from_ref(&child))).await.unwrap();
     let joined =
         "SELECT c.event_type FROM audit_events c JOIN audit_events p ON p.event_id = c.parent_event_id
                   WHERE p.event_id <> lower(p.event_id)";
@@ -253,8 +253,9 @@ async fn order_and_filters_hold_over_mixed_spellings() {
             2 => (at.to_string(), at.to_string()),
             _ => (local.replace('Z', &offset), if index % 2 == 0 { local.clone() } else { at.to_string() }),
         };
-        let event_id =
-            Uuid::from_u128((index as u128).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835) | 1);
+        let event_id = Uuid::from_u128(
+            u128::from(index.unsigned_abs()).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835) | 1,
+        );
         let spelled = if index % 5 == 0 { event_id.to_string().to_uppercase() } else { event_id.to_string() };
         file.raw(&format!(
             "INSERT INTO audit_events (event_id, event_type, event_category, event_outcome, event_timestamp, event_date,

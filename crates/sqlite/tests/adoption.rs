@@ -115,7 +115,7 @@ fn playbook_row(index: usize, minor: usize, latest: bool) -> String {
             write!(hex, "{byte:02x}").unwrap();
             hex
         });
-    let vector = if index % 3 == 0 { "NULL".to_owned() } else { format!("x'{vector}'") };
+    let vector = if index.is_multiple_of(3) { "NULL".to_owned() } else { format!("x'{vector}'") };
     format!(
         "('pb-{index:03}', 'v1.{minor}.0', 'Playbook {index}', 'What to do', '{content}', '{hash}',
          '{{\"group\":\"g{}\"}}', {vector}, {})",
@@ -124,8 +124,11 @@ fn playbook_row(index: usize, minor: usize, latest: bool) -> String {
     )
 }
 
-/// The file, and by table the key and column of every bad value.
-fn legacy_file() -> (File, BTreeMap<&'static str, BTreeSet<(String, String)>>) {
+/// By table the key and column of every bad value.
+type Bad = BTreeMap<&'static str, BTreeSet<(String, String)>>;
+
+/// The file, and what is bad in it.
+fn legacy_file() -> (File, Bad) {
     let file = File::legacy();
     let mut sql = String::from("BEGIN;");
     for index in 0..STREAMS {
@@ -304,7 +307,8 @@ async fn a_legacy_file_is_served_as_it_is() {
 
     let lines = open.check().await;
     assert!(lines.iter().all(|line| line.ok), "{lines:?}");
-    let shown: String = lines.iter().map(|line| format!("{}: {}\n", line.name, line.detail)).collect();
+    let shown =
+        lines.iter().map(|line| format!("{}: {}", line.name, line.detail)).collect::<Vec<_>>().join("\n");
     for part in
         ["audit: the tables of legacy", "playbooks: the tables of legacy", "50 rows wait for the cutover"]
     {

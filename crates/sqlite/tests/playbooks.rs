@@ -101,7 +101,7 @@ async fn every_column_comes_back(#[case] file: File) {
         created_by: Some(named("maker")),
         ..playbook("p", "v1.0.0")
     };
-    assert_eq!(catalog.put(put(&[full.clone()])).await.unwrap().stored, 1);
+    assert_eq!(catalog.put(put(std::slice::from_ref(&full))).await.unwrap().stored, 1);
     let read = |catalog: Arc<dyn PlaybookCatalog>| async move {
         catalog.get(get("p", Lookup::Exact(version("v1.0.0")))).await.unwrap().unwrap()
     };
@@ -122,7 +122,7 @@ async fn every_column_comes_back(#[case] file: File) {
         assert_eq!(changed, expected);
         assert_eq!(read(catalog.clone()).await, expected);
     }
-    let again = catalog.put(put(&[full.clone()])).await.unwrap();
+    let again = catalog.put(put(std::slice::from_ref(&full))).await.unwrap();
     assert_eq!((again.stored, again.repeated), (0, 1));
     let other = NewPlaybook { content: "other".into(), ..full };
     let refused = catalog.put(put(&[playbook("q", "1.0.0"), other])).await.unwrap_err();

@@ -80,8 +80,8 @@ pub(super) fn insert_playbook(path: &Path, adopted: bool, new: &NewPlaybook) -> 
         .bind::<Text, _>(new.version.to_string())
         .bind::<Text, _>(new.name.to_string())
         .bind::<Text, _>(new.description.clone())
-        .bind::<Nullable<Text>, _>(text(new.owner.as_ref().map(|text| text.as_str())))
-        .bind::<Nullable<Text>, _>(text(new.maintainer.as_ref().map(|text| text.as_str())))
+        .bind::<Nullable<Text>, _>(text(new.owner.as_ref().map(changeover_core::Text::as_str)))
+        .bind::<Nullable<Text>, _>(text(new.maintainer.as_ref().map(changeover_core::Text::as_str)))
         .bind::<Text, _>(new.content.clone())
         .bind::<Text, _>(new.content_hash.clone().unwrap_or_else(|| new.hash()))
         .bind::<Text, _>(labels.to_string())
@@ -90,11 +90,11 @@ pub(super) fn insert_playbook(path: &Path, adopted: bool, new: &NewPlaybook) -> 
         .bind::<Nullable<Text>, _>(new.previous_version.as_ref().map(ToString::to_string))
         .bind::<Nullable<Text>, _>(new.version_notes.clone())
         .bind::<Nullable<Text>, _>(new.change_summary.clone())
-        .bind::<Nullable<Text>, _>(text(new.approved_by.as_ref().map(|text| text.as_str())))
+        .bind::<Nullable<Text>, _>(text(new.approved_by.as_ref().map(changeover_core::Text::as_str)))
         .bind::<Nullable<Text>, _>(new.approved_at.map(|at| at.to_string()))
         .bind::<Nullable<Double>, _>(rate)
         .bind::<Nullable<BigInt>, _>(new.expected_duration_seconds.map(i64::from))
-        .bind::<Nullable<Text>, _>(text(new.created_by.as_ref().map(|text| text.as_str())));
+        .bind::<Nullable<Text>, _>(text(new.created_by.as_ref().map(changeover_core::Text::as_str)));
     let insert = match new.created_at {
         Some(at) => insert.bind::<Text, _>(at.to_string()),
         None => insert,
