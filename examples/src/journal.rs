@@ -17,8 +17,8 @@ use changeover::events::{
 };
 use changeover::{
     Applied, Backend as _, BackendSettings, Capabilities, Checkpoint, ConsumerName, Error, ErrorKind,
-    EventStore, EventType, Json, LogId, ModuleName, ModuleScope, Result, Subscription, Support, TenantId,
-    Timestamp, Uuid,
+    EventStore, EventType, Json, LogId, ModuleName, ModuleScope, OpenBackend, Result, Subscription, Support,
+    TenantId, Timestamp, Uuid,
 };
 use changeover_memory::Memory;
 use serde::{Deserialize, Serialize};
@@ -28,8 +28,8 @@ use tokio::sync::Mutex;
 pub struct Journal {
     /// Judges appends. Ahead of `served` while a line is being written.
     judge: Arc<dyn EventStore>,
-    /// Answers readers: holds exactly what is on the disk.
-    served: Arc<dyn EventStore>,
+    /// Answers readers: holds exactly what is on the disk. Each client has a handle of its own on it.
+    served: Arc<dyn OpenBackend>,
     /// The time both give to what they record.
     clock: Arc<AtomicI64>,
     file: Mutex<File>,
@@ -83,20 +83,22 @@ impl Journal {
             log
         };
         let clock = Arc::new(AtomicI64::new(0));
-        let (judge, served) = (store(log, &clock).await?, store(log, &clock).await?);
+        let served = memory(log, &clock).await?;
+        let (judge, replayed) = (store(&*memory(log, &clock).await?).await?, store(&*served).await?);
         for (index, line) in lines.enumerate() {
             let line: Line = read(line, index + 2)?;
             clock.store(line.recorded_at.as_micros(), Ordering::SeqCst);
             let append = line.append()?;
             judge.append(append.clone()).await?;
-            served.append(append).await?;
+            replayed.append(append).await?;
         }
         Ok(Arc::new(Self { judge, served, clock, file: Mutex::new(file), broken: AtomicBool::new(false) }))
     }
 
     /// A client: closing it closes this client only.
-    pub fn client(self: &Arc<Self>) -> Arc<dyn EventStore> {
-        Arc::new(Client { journal: Arc::clone(self), closed: AtomicBool::new(false) })
+    pub async fn client(self: &Arc<Self>) -> Result<Arc<dyn EventStore>> {
+        let served = store(&*self.served).await?;
+        Ok(Arc::new(Client { journal: Arc::clone(self), served, closed: AtomicBool::new(false) }))
     }
 
     async fn append(self: Arc<Self>, request: Append) -> Result<Appended> {
@@ -113,7 +115,7 @@ impl Journal {
                 self.broken.store(true, Ordering::SeqCst);
                 return Err(error.applied(Applied::Unknown));
             }
-            self.served.append(request).await?;
+            store(&*self.served).await?.append(request).await?;
         }
         Ok(answer)
     }
@@ -164,12 +166,19 @@ impl Line {
     }
 }
 
-async fn store(log: LogId, clock: &Arc<AtomicI64>) -> Result<Arc<dyn EventStore>> {
+fn scope() -> Result<ModuleScope> {
+    Ok(ModuleScope { module: ModuleName::new("journal")?, namespace: None })
+}
+
+async fn memory(log: LogId, clock: &Arc<AtomicI64>) -> Result<Arc<dyn OpenBackend>> {
     let clock = Arc::clone(clock);
     let now = move || Timestamp::from_micros(clock.load(Ordering::SeqCst)).unwrap_or(Timestamp::MIN);
-    let scope = ModuleScope { module: ModuleName::new("journal")?, namespace: None };
-    let memory = Memory::with_clock(now).with_log(scope.clone(), log);
-    memory.open(&BackendSettings::new("journal")).await?.events(&scope, &TenantId::new("journal")?).await
+    Memory::with_clock(now).with_log(scope()?, log).open(&BackendSettings::new("journal")).await
+}
+
+/// A new handle.
+async fn store(memory: &dyn OpenBackend) -> Result<Arc<dyn EventStore>> {
+    memory.events(&scope()?, &TenantId::new("journal")?).await
 }
 
 /// One line, on the disk when this returns.
@@ -190,6 +199,7 @@ fn io(error: std::io::Error) -> Error {
 
 struct Client {
     journal: Arc<Journal>,
+    served: Arc<dyn EventStore>,
     closed: AtomicBool,
 }
 
@@ -200,7 +210,7 @@ impl Client {
                 Error::new(ErrorKind::Unavailable, "the store was closed; open it again").during(operation)
             );
         }
-        Ok(&*self.journal.served)
+        Ok(&*self.served)
     }
 }
 
@@ -210,7 +220,7 @@ impl EventStore for Client {
         Capabilities {
             durable: Support::Yes,
             tenants: Support::No("the journal is of one tenant"),
-            ..self.journal.served.capabilities()
+            ..self.served.capabilities()
         }
     }
 
@@ -249,6 +259,6 @@ impl EventStore for Client {
 
     async fn close(&self) -> Result<()> {
         self.closed.store(true, Ordering::SeqCst);
-        Ok(())
+        self.served.close().await
     }
 }

@@ -28,7 +28,7 @@ impl Harness for JournalHarness {
     }
 
     async fn client(&self) -> Arc<dyn OpenBackend> {
-        EventsOnly::serving(self.tenant(), self.journal.client())
+        EventsOnly::serving(self.tenant(), self.journal.client().await.unwrap())
     }
 }
 
@@ -52,14 +52,14 @@ async fn a_journal_that_is_opened_again_holds_the_same_events() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("journal.jsonl");
     let before = {
-        let store = Journal::open(&path).await.unwrap().client();
+        let store = Journal::open(&path).await.unwrap().client().await.unwrap();
         for _ in 0..3 {
             let (stream, event) = order();
             store.append(Append::one(stream, Expected::NoStream, vec![event])).await.unwrap();
         }
         everything(&store).await
     };
-    let store = Journal::open(&path).await.unwrap().client();
+    let store = Journal::open(&path).await.unwrap().client().await.unwrap();
     assert_eq!(everything(&store).await, before);
     assert_eq!(before.len(), 3);
     let head = store.head(HeadOf::Log).await.unwrap().checkpoint.unwrap();
@@ -76,6 +76,8 @@ async fn a_torn_last_line_is_cut_and_the_journal_goes_on() {
         .await
         .unwrap()
         .client()
+        .await
+        .unwrap()
         .append(Append::one(stream.clone(), Expected::NoStream, vec![event]))
         .await
         .unwrap();
@@ -86,11 +88,11 @@ async fn a_torn_last_line_is_cut_and_the_journal_goes_on() {
         .write_all(b"{\"recorded_at\":\"2026")
         .unwrap();
 
-    let store = Journal::open(&path).await.unwrap().client();
+    let store = Journal::open(&path).await.unwrap().client().await.unwrap();
     assert_eq!(everything(&store).await.len(), 1);
     let (_, next) = order();
     store.append(Append::one(stream, Expected::Exists, vec![next])).await.unwrap();
-    let store = Journal::open(&path).await.unwrap().client();
+    let store = Journal::open(&path).await.unwrap().client().await.unwrap();
     assert_eq!(everything(&store).await.len(), 2);
 }
 
