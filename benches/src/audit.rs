@@ -136,7 +136,7 @@ async fn creates(
         tokio::spawn(async move {
             let (mut stored, mut errors) = (0, 0);
             while begin.elapsed() < round {
-                let events = (0..batch).map(|number| record(number)).collect::<Result<_, _>>()?;
+                let events = (0..batch).map(record).collect::<Result<_, _>>()?;
                 match repository.create(Create { events }).await {
                     Ok(created) => stored += created.stored,
                     Err(_) => errors += 1,
@@ -166,12 +166,12 @@ async fn fill(repository: &Arc<dyn AuditRepository>, count: usize) -> Result<(),
 
 /// A record of about 500 bytes.
 fn record(number: usize) -> Result<NewAuditEvent, changeover::Error> {
-    let outcome = if number % 10 == 0 { Outcome::Failure } else { Outcome::Success };
+    let outcome = if number.is_multiple_of(10) { Outcome::Failure } else { Outcome::Success };
     let event = NewAuditEvent::new(
         "workflow.step",
         "workflow",
         outcome,
-        if number % 3 == 0 { "orders" } else { "shipping" },
+        if number.is_multiple_of(3) { "orders" } else { "shipping" },
         ActorType::Service,
         "order",
         Uuid::new_v4().to_string(),

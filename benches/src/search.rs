@@ -222,7 +222,9 @@ fn vectors(count: usize) -> Vec<Embedding> {
             let topic = &topics[number % TOPICS];
             let mut numbers: Vec<f32> = topic.iter().map(|number| number + 0.6 * random.next()).collect();
             let length = numbers.iter().map(|number| number * number).sum::<f32>().sqrt();
-            numbers.iter_mut().for_each(|number| *number /= length);
+            for number in &mut numbers {
+                *number /= length;
+            }
             Embedding::new(numbers).ok()
         })
         .collect()

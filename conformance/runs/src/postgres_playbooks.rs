@@ -1,5 +1,6 @@
 //! The doors of the catalogue on PostgreSQL: what people do by SQL, and what the tables must refuse.
 
+use changeover_core::Text;
 use changeover_core::playbooks::{NewPlaybook, PlaybookId, PlaybookVersion};
 use changeover_testkit::TestDatabase;
 use changeover_testkit::tokio_postgres::Client;
@@ -40,8 +41,8 @@ pub(crate) async fn insert(database: &TestDatabase, tenant: &str, new: &NewPlayb
                 &new.version.as_str(),
                 &new.name.as_str(),
                 &new.description,
-                &new.owner.as_ref().map(|text| text.as_str()),
-                &new.maintainer.as_ref().map(|text| text.as_str()),
+                &new.owner.as_ref().map(Text::as_str),
+                &new.maintainer.as_ref().map(Text::as_str),
                 &new.content,
                 &new.content_hash,
                 &keys,
@@ -51,12 +52,12 @@ pub(crate) async fn insert(database: &TestDatabase, tenant: &str, new: &NewPlayb
                 &new.previous_version.as_ref().map(PlaybookVersion::as_str),
                 &new.version_notes,
                 &new.change_summary,
-                &new.approved_by.as_ref().map(|text| text.as_str()),
+                &new.approved_by.as_ref().map(Text::as_str),
                 &new.approved_at.map(|time| time.to_string()),
                 &new.expected_success_rate.map(|rate| rate.to_string()),
                 &new.expected_duration_seconds.map(i64::from),
                 &new.created_at.map(|time| time.to_string()),
-                &new.created_by.as_ref().map(|text| text.as_str()),
+                &new.created_by.as_ref().map(Text::as_str),
             ],
         )
         .await;

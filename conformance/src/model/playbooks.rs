@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use changeover_core::playbooks::{
     Edit, HashingEmbedder, ListPlaybooks, Lookup, NewPlaybook, Playbook, Put, Rate, Status, embedding_text,
 };
-use changeover_core::{ErrorKind, PlaybookCatalog, Timestamp};
+use changeover_core::{ErrorKind, PlaybookCatalog, Text, Timestamp};
 
 use super::script::Dice;
 use crate::support::playbooks::{
@@ -155,7 +155,7 @@ impl<'a> Player<'a> {
         let word = if fresh.is_empty() { "repeated" } else { "stored" };
         for new in fresh {
             if new.is_latest {
-                self.take_mark(new.playbook_id.as_str(), new.created_by.clone());
+                self.take_mark(new.playbook_id.as_str(), new.created_by.as_ref());
             }
             self.stored.insert(key(&new), timeless(new.stored(time(0))));
         }
@@ -163,16 +163,16 @@ impl<'a> Player<'a> {
     }
 
     /// Nobody is the latest any more.
-    fn take_mark(&mut self, playbook_id: &str, by: Option<changeover_core::Text<255>>) {
+    fn take_mark(&mut self, playbook_id: &str, by: Option<&Text<255>>) {
         let of_it = self.stored.iter_mut().filter(|((id, _), _)| id == playbook_id);
         for (_, old) in of_it.filter(|(_, old)| old.playbook.is_latest) {
             old.playbook.is_latest = false;
-            old.updated_by.clone_from(&by);
+            old.updated_by = by.cloned();
         }
     }
 
     async fn change(&mut self, of: [&str; 2], edit: usize, number: u64, place: &str) -> &'static str {
-        let reason = (number % 2 == 0).then(|| format!("because of {number}"));
+        let reason = number.is_multiple_of(2).then(|| format!("because of {number}"));
         let edit = match edit {
             0 | 1 => Edit::MakeLatest,
             2 => Edit::Status(Status::Active, None),
@@ -199,7 +199,7 @@ impl<'a> Player<'a> {
             return "missing";
         }
         if edit == Edit::MakeLatest {
-            self.take_mark(of[0], request.by.clone());
+            self.take_mark(of[0], request.by.as_ref());
         }
         let changed = self.stored.get_mut(&key).must(place);
         changed.apply(edit, request.by, time(0));

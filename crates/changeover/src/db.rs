@@ -30,27 +30,23 @@ pub async fn connect_with(options: PersistenceOptions, registry: Registry) -> Re
 #[expect(clippy::needless_pass_by_value, reason = "the registry stays with the connection")]
 pub fn connect_lazily(options: PersistenceOptions, registry: Registry) -> Result<Db> {
     let plan = options.plan(&registry)?;
-    let backends = plan.backends.keys().map(|name| (name.clone(), OnceCell::new())).collect();
-    let tenant = plan.tenant.clone();
-    let shared = Shared { plan, registry, backends, homes: Mutex::default() };
-    Ok(Db { shared: Arc::new(shared), tenant })
+    Ok(Db::of(plan, registry))
 }
 
 /// As [`connect_lazily`], but opening a backend makes and changes nothing: no file is created and no schema is brought up
 /// to date. For check-ups.
+#[expect(clippy::needless_pass_by_value, reason = "as connect_lazily")]
 pub fn connect_to_look(options: PersistenceOptions, registry: Registry) -> Result<Db> {
-    let mut db = connect_lazily(options, registry)?;
-    // Cannot fail: nobody else has the new connection yet.
-    let shared = Arc::get_mut(&mut db.shared).expect("one owner");
-    for plan in shared.plan.backends.values_mut() {
+    let mut plan = options.plan(&registry)?;
+    for backend in plan.backends.values_mut() {
         for key in ["create", "migrate_on_start"] {
-            if shared.registry.get(&plan.kind)?.keys().iter().any(|known| known.names(key)) {
-                plan.settings = plan.settings.clone().with(key, "false");
+            if registry.get(&backend.kind)?.keys().iter().any(|known| known.names(key)) {
+                backend.settings = backend.settings.clone().with(key, "false");
             }
         }
-        plan.migrate_on_start = false;
+        backend.migrate_on_start = false;
     }
-    Ok(db)
+    Ok(Db::of(plan, registry))
 }
 
 /// The open backends of a service and the modules on them, for one tenant. Cheap to clone.
@@ -61,6 +57,13 @@ pub struct Db {
 }
 
 impl Db {
+    fn of(plan: Plan, registry: Registry) -> Self {
+        let backends = plan.backends.keys().map(|name| (name.clone(), OnceCell::new())).collect();
+        let tenant = plan.tenant.clone();
+        let shared = Shared { plan, registry, backends, homes: Mutex::default() };
+        Self { shared: Arc::new(shared), tenant }
+    }
+
     /// The event store of a module; `events` is the built-in one. Nothing is asked of the database before the first use.
     ///
     /// `Invalid` if the name cannot be that of a module, `Config` if the settings give it no backend.

@@ -25,7 +25,7 @@ struct Counted {
 
 #[async_trait]
 impl Projection for Counted {
-    fn name(&self) -> &str {
+    fn name(&self) -> &'static str {
         "counted"
     }
 

@@ -13,7 +13,7 @@ use changeover_core::audit::{
     VerifyChain,
 };
 use changeover_core::events::Readiness;
-use changeover_core::{AuditRepository, Capabilities, ErrorKind, Result, TenantId, Text, Timestamp, Uuid};
+use changeover_core::{AuditRepository, Capabilities, Result, TenantId, Uuid};
 
 use super::{Place, Spoils};
 
