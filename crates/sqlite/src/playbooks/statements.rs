@@ -165,3 +165,37 @@ struct Dialect {
     /// Whether the file counts changes.
     counts: bool,
 }
+
+#[cfg(test)]
+mod tests {
+    use diesel::connection::SimpleConnection;
+    use diesel::{Connection, SqliteConnection};
+    use rstest::rstest;
+
+    use super::*;
+    use crate::sql::{self, Bind};
+
+    const NATIVE: &str = concat!(
+        include_str!("../../migrations/playbooks/0001_playbook_catalog/up.sql"),
+        include_str!("../../migrations/playbooks/0002_counted_changes/up.sql")
+    );
+    const LEGACY: &str = include_str!("../../tests/legacy.sql");
+
+    // P41: every look-up of one playbook, and a page of the list, goes by an index on both kinds of files.
+    #[rstest]
+    #[case::native(NATIVE, Statements::native(""))]
+    #[case::adopted(LEGACY, Statements::adopted(""))]
+    fn every_look_up_finds_its_rows_by_an_index(#[case] schema: &str, #[case] made: Statements) {
+        let mut conn = SqliteConnection::establish(":memory:").unwrap();
+        conn.batch_execute(schema).unwrap();
+        let reads =
+            [(&made.exact, 3), (&made.latest, 2), (&made.list, 3), (&made.versions, 3), (&made.at, 2)];
+        for (read, parameters) in reads {
+            let binds = vec![Bind::Text("1"); parameters];
+            for row in sql::rows(&mut conn, &format!("EXPLAIN QUERY PLAN {read}"), &binds).unwrap() {
+                let step = row.cell(3).as_str().unwrap_or_default().to_owned();
+                assert!(!step.starts_with("SCAN p"), "{step}: {read}");
+            }
+        }
+    }
+}
