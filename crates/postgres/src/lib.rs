@@ -26,6 +26,7 @@ mod connect;
 mod events;
 mod lane;
 mod migrate;
+mod module;
 mod playbooks;
 mod pool;
 mod settings;
@@ -47,9 +48,10 @@ use changeover_core::{
 use tokio::sync::Mutex;
 
 use audit::{PostgresAudit, Trails};
-use events::{Log, PostgresEvents, Wakes, owner_by};
+use events::{Log, PostgresEvents, Wakes};
 use lane::Lane;
 use migrate::PostgresMigrations;
+use module::owner_by;
 use playbooks::PostgresPlaybooks;
 use pool::Pools;
 use settings::{KEYS, Settings};

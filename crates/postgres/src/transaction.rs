@@ -16,7 +16,8 @@ use diesel_async::{
 
 use crate::audit::{Trail, Trails};
 use crate::classify::diesel_error;
-use crate::events::{Arrays, Log, Outcome, answers, check, owner_by};
+use crate::events::{Arrays, Log, Outcome, answers, check};
+use crate::module::owner_by;
 use crate::pool::{Pooled, Pools};
 
 /// A transaction on one connection of the pool, with tenant, UTC and time limits set. Dropped without

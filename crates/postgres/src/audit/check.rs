@@ -35,7 +35,7 @@ async fn partitions(conn: &mut PgClient, schema: &str) -> Result<Line> {
           WHERE i.inhparent = to_regclass('{schema}.audit_events'))"
     );
     let rows = conn.read(&sql.into(), &[]).await?;
-    let row = rows.first().ok_or_else(crate::events::unreadable)?;
+    let row = rows.first().ok_or_else(crate::module::unreadable)?;
     let (missing, there): (Vec<String>, i64) = (get(row, 0)?, get(row, 1)?);
     let detail = if missing.is_empty() {
         format!("{there}, this month and the next three among them")
@@ -66,6 +66,6 @@ async fn direct_writes(conn: &mut PgClient, schema: &str, app: &str) -> Result<L
 async fn time_zone(conn: &mut PgClient) -> Result<Line> {
     let sql = "SELECT reset_val FROM pg_catalog.pg_settings WHERE name = 'TimeZone'".into();
     let rows = conn.read(&sql, &[]).await?;
-    let zone: String = get(rows.first().ok_or_else(crate::events::unreadable)?, 0)?;
+    let zone: String = get(rows.first().ok_or_else(crate::module::unreadable)?, 0)?;
     Ok(("dates", true, format!("in UTC, whatever zone a session has; by default it has {zone}")))
 }

@@ -7,7 +7,7 @@ use tokio_postgres::types::ToSql;
 
 use super::Trail;
 use crate::codec::{JsonOut, Micros};
-use crate::events::unreadable;
+use crate::module::{explained, unreadable};
 
 /// A validated create with the digests of its events, which are made before the batch waits for its turn.
 pub(crate) struct Batch {
@@ -35,7 +35,7 @@ impl Trail {
         let tenant = self.tenant.as_str();
         let rows = match conn.write(&self.statements.record, &arrays.params(&tenant, &self.chained)).await {
             Ok(rows) => rows,
-            Err(error) => return Err(self.moved(&mut conn, error).await),
+            Err(error) => return Err(explained(&mut conn, &self.scope, error).await),
         };
         let outcomes = rows.iter().map(Outcome::of).collect::<Result<Vec<_>, _>>();
         Ok(answers(batches, &outcomes.map_err(|_| unreadable().applied(Applied::Unknown))?))

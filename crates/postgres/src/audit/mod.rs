@@ -21,15 +21,15 @@ use changeover_core::audit::{
 use changeover_core::backend::Family;
 use changeover_core::events::Readiness;
 use changeover_core::{
-    Applied, AuditRepository, Capabilities, Detail, Error, ErrorKind, ModuleScope, Result, TenantId, Uuid,
+    Applied, AuditRepository, Capabilities, Error, ErrorKind, ModuleScope, Result, TenantId, Uuid,
 };
 
 pub(crate) use check::check;
 pub(crate) use create::Batch;
 
 use crate::client::PgClient;
-use crate::events::{READY_WITHIN, applied_ids, capabilities, check_schema, no_module, owner_by, unreadable};
 use crate::lane::{Key, Lane, Writes};
+use crate::module::{applied_ids, capabilities, check_schema, facts, soon, unreadable};
 use crate::pool::{Pools, closed};
 use crate::statements::{Audit, ready};
 
@@ -83,17 +83,6 @@ impl Trail {
         Ok(())
     }
 
-    /// Adds who owns the module now, to an error that says it is not this backend.
-    async fn moved(&self, conn: &mut PgClient, error: Error) -> Error {
-        if error.kind() != ErrorKind::Moved {
-            return error;
-        }
-        match owner_by(conn, &self.scope).await {
-            Ok(Some(owner)) => error.with_detail(Detail::Moved { owner }),
-            _ => error,
-        }
-    }
-
     /// The names of tables and schemas differ by module, the columns do not.
     fn corrupt(id: Uuid, column: &'static str) -> impl Fn(Error) -> Error {
         move |error| Error::corrupt("audit_events", id.to_string(), column, error.message())
@@ -101,23 +90,7 @@ impl Trail {
 
     async fn ready(&self) -> Result<Readiness> {
         let mut conn = self.pools.get().await?;
-        let module = self.scope.module.as_str();
-        let rows = conn.read(&ready(Family::Audit), &[&module]).await?;
-        let row = rows.first().ok_or_else(unreadable)?;
-        let column = |index: usize| row.try_get::<_, Option<String>>(index).map_err(|_| unreadable());
-        let (version, owner, applied) = (column(0)?, column(1)?, applied_ids(row)?);
-        let known = check_schema(Family::Audit, module, applied.as_deref())?;
-        match owner {
-            Some(owner) if owner != "postgres" => {
-                return Err(Error::new(
-                    ErrorKind::Moved,
-                    format!("module {module} is not owned by this backend but by: {owner}"),
-                )
-                .with_detail(Detail::Moved { owner }));
-            }
-            None => return Err(no_module(module)),
-            Some(_) => {}
-        }
+        let mut notes = facts(&mut conn, &self.scope, Family::Audit).await?;
         let rows = conn.read(&self.statements.missing_months, &[]).await?;
         let missing: Vec<String> =
             rows.first().ok_or_else(unreadable)?.try_get(0).map_err(|_| unreadable())?;
@@ -129,12 +102,7 @@ impl Trail {
                 missing.join(", ")
             )
         };
-        let notes = vec![
-            format!("PostgreSQL {}", version.unwrap_or_default()),
-            format!("schema: {known}"),
-            partitions,
-            self.pools.note(),
-        ];
+        notes.extend([partitions, self.pools.note()]);
         Ok(Readiness { notes })
     }
 }
@@ -279,13 +247,7 @@ impl AuditRepository for PostgresAudit {
 
     async fn ready(&self) -> Result<Readiness> {
         self.check_open()?;
-        let answer = tokio::time::timeout(READY_WITHIN, self.trail.ready()).await.unwrap_or_else(|_| {
-            Err(Error::new(
-                ErrorKind::Timeout,
-                format!("the database did not answer within {READY_WITHIN:?}; check that it runs"),
-            ))
-        });
-        answer.map_err(|error| error.during("audit.ready"))
+        soon(self.trail.ready(), "audit.ready").await
     }
 
     async fn close(&self) -> Result<()> {

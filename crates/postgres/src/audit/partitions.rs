@@ -4,7 +4,7 @@ use changeover_core::backend::Family;
 use changeover_core::{ModuleScope, Result};
 
 use crate::OpenPostgres;
-use crate::events::unreadable;
+use crate::module::unreadable;
 use crate::shipped::plain_schema;
 use crate::statements::schema;
 

@@ -8,7 +8,7 @@ use tokio_postgres::types::FromSql;
 
 use super::Trail;
 use crate::codec::{JsonIn, Micros};
-use crate::events::unreadable;
+use crate::module::unreadable;
 
 impl Trail {
     pub(super) async fn get(&self, id: Uuid) -> Result<Option<AuditEvent>> {

@@ -4,7 +4,7 @@ use changeover_core::audit::{Retain, Retained};
 use changeover_core::{Applied, Result};
 
 use super::Trail;
-use crate::events::unreadable;
+use crate::module::{explained, unreadable};
 
 /// Microseconds of a day.
 const DAY: i64 = 86_400_000_000;
@@ -36,7 +36,7 @@ impl Trail {
             .await;
         let rows = match answer {
             Ok(rows) => rows,
-            Err(error) => return Err(self.moved(&mut conn, error).await),
+            Err(error) => return Err(explained(&mut conn, &self.scope, error).await),
         };
         let unknown = || unreadable().applied(Applied::Unknown);
         let row = rows.first().ok_or_else(unknown)?;

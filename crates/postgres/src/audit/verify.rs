@@ -6,7 +6,7 @@ use tokio_postgres::Row;
 
 use super::Trail;
 use super::read::{event, get};
-use crate::events::unreadable;
+use crate::module::unreadable;
 
 /// Records and anchors of one page.
 const PAGE: i64 = 500;

@@ -6,7 +6,6 @@ mod subscribe;
 
 use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
-use std::time::Duration;
 
 use async_trait::async_trait;
 use changeover_core::backend::Family;
@@ -14,23 +13,18 @@ use changeover_core::events::{
     AllPage, Append, Appended, Head, HeadOf, ReadAll, ReadStream, Readiness, StreamPage, Subscribe,
 };
 use changeover_core::{
-    Applied, Capabilities, Checkpoint, Closing, ConsumerName, Detail, Error, ErrorKind, EventStore, LogId,
-    ModuleScope, Result, Subscription, Support, TenantId, Uuid,
+    Applied, Capabilities, Checkpoint, Closing, ConsumerName, Error, ErrorKind, EventStore, LogId,
+    ModuleScope, Result, Subscription, TenantId, Uuid,
 };
 use tokio::sync::OnceCell;
-use tokio_postgres::Row;
 
 pub(crate) use append::{Arrays, Outcome, answers};
 pub(crate) use subscribe::Wakes;
 
-use crate::client::PgClient;
 use crate::lane::{Key, Lane, Writes};
+use crate::module::{applied_ids, capabilities, check_schema, explained, facts, no_module, soon, unreadable};
 use crate::pool::{Pools, closed};
-use crate::shipped;
 use crate::statements::{Statements, channel};
-
-/// What `ready` waits for an answer.
-pub(crate) const READY_WITHIN: Duration = Duration::from_secs(5);
 
 /// A module's log as one tenant sees it; shared by the handles of that tenant.
 pub(crate) struct Log {
@@ -92,19 +86,10 @@ impl Log {
         let tenant = self.tenant.as_str();
         let rows = match conn.write(&self.statements.append, &arrays.params(&tenant)).await {
             Ok(rows) => rows,
-            Err(error) if error.kind() == ErrorKind::Moved => return Err(self.moved(&mut conn, error).await),
-            Err(error) => return Err(error),
+            Err(error) => return Err(explained(&mut conn, &self.scope, error).await),
         };
         let outcomes = rows.iter().map(Outcome::of).collect::<Result<Vec<_>, _>>();
         Ok(answers(requests, &outcomes.map_err(|_| unreadable().applied(Applied::Unknown))?, log))
-    }
-
-    /// Adds who owns the module now.
-    async fn moved(&self, conn: &mut PgClient, error: Error) -> Error {
-        match owner_by(conn, &self.scope).await {
-            Ok(Some(owner)) => error.with_detail(Detail::Moved { owner }),
-            _ => error,
-        }
     }
 
     /// Tells subscribers, here and elsewhere, that there is something to read.
@@ -141,50 +126,6 @@ impl Writes for Log {
             self.announce();
         }
     }
-}
-
-/// The recorded owner of a module; `None` without a record.
-pub(crate) async fn owner_by(conn: &mut PgClient, scope: &ModuleScope) -> Result<Option<String>> {
-    let sql = "SELECT owner FROM changeover.module WHERE module = $1".into();
-    match conn.read(&sql, &[&scope.module.as_str()]).await {
-        Ok(rows) => Ok(rows.first().and_then(|row| row.try_get(0).ok())),
-        Err(error) if error.kind() == ErrorKind::SchemaMismatch => Ok(None),
-        Err(error) => Err(error),
-    }
-}
-
-/// The migrations this program needs, if they are the ones that are applied.
-pub(crate) fn check_schema(family: Family, module: &str, applied: Option<&str>) -> Result<String> {
-    let known = shipped::ids(family).join(" ");
-    if applied == Some(&*known) {
-        return Ok(known);
-    }
-    Err(Error::new(
-        ErrorKind::SchemaMismatch,
-        format!(
-            "module {module} has the migrations {:?}, this program needs {known:?}; run migrate up, or a newer program",
-            applied.unwrap_or_default()
-        ),
-    ))
-}
-
-/// The applied migrations in a row of the statement `ready`.
-pub(crate) fn applied_ids(row: &Row) -> Result<Option<String>> {
-    row.try_get(2).map_err(|_| unreadable())
-}
-
-pub(crate) fn no_module(module: &str) -> Error {
-    Error::new(
-        ErrorKind::SchemaMismatch,
-        format!("module {module} is not in this database; run migrate up for it"),
-    )
-}
-
-pub(crate) fn unreadable() -> Error {
-    Error::new(
-        ErrorKind::SchemaMismatch,
-        "the database answers in another form than this program knows; run migrate status",
-    )
 }
 
 /// A handle.
@@ -272,13 +213,7 @@ impl EventStore for PostgresEvents {
 
     async fn ready(&self) -> Result<Readiness> {
         self.check_open()?;
-        let answer = tokio::time::timeout(READY_WITHIN, self.log.ready()).await.unwrap_or_else(|_| {
-            Err(Error::new(
-                ErrorKind::Timeout,
-                format!("the database did not answer within {READY_WITHIN:?}; check that it runs"),
-            ))
-        });
-        answer.map_err(|error| error.during("events.ready"))
+        soon(self.log.ready(), "events.ready").await
     }
 
     async fn close(&self) -> Result<()> {
@@ -287,53 +222,11 @@ impl EventStore for PostgresEvents {
     }
 }
 
-/// What PostgreSQL offers.
-pub(crate) fn capabilities(chained: bool) -> Capabilities {
-    Capabilities {
-        durable: Support::Yes,
-        shared: Support::Yes,
-        concurrent_writers: Support::No(
-            "writers of a module take turns from their first append to their commit, so that positions rise in the \
-             order of commits",
-        ),
-        transactions: Support::Yes,
-        tenants: Support::Yes,
-        push: Support::Yes,
-        recorded_time: Support::Yes,
-        hash_chain: if chained { Support::Yes } else { Support::No("hash_chain is false in the settings") },
-        retention: Support::Yes,
-    }
-}
-
 impl Log {
     async fn ready(&self) -> Result<Readiness> {
         let mut conn = self.pools.get().await?;
-        let module = self.scope.module.as_str();
-        let rows = conn.read(&self.statements.ready, &[&module]).await?;
-        let row = rows.first().ok_or_else(unreadable)?;
-        let column = |index: usize| row.try_get::<_, Option<String>>(index).map_err(|_| unreadable());
-        let (version, owner, applied) = (column(0)?, column(1)?, applied_ids(row)?);
-        let waiting = row.try_get::<_, i64>(3).map_err(|_| unreadable())?;
-
-        let known = check_schema(Family::Events, module, applied.as_deref())?;
-        match owner {
-            Some(owner) if owner != "postgres" => {
-                return Err(Error::new(
-                    ErrorKind::Moved,
-                    format!("module {module} is not owned by this backend but by: {owner}"),
-                )
-                .with_detail(Detail::Moved { owner }));
-            }
-            None => return Err(no_module(module)),
-            Some(_) => {}
-        }
-        Ok(Readiness {
-            notes: vec![
-                format!("PostgreSQL {}", version.unwrap_or_default()),
-                format!("schema: {known}"),
-                format!("{waiting} transactions wait for an advisory lock"),
-                self.pools.note(),
-            ],
-        })
+        let mut notes = facts(&mut conn, &self.scope, Family::Events).await?;
+        notes.push(self.pools.note());
+        Ok(Readiness { notes })
     }
 }

@@ -10,8 +10,9 @@ use changeover_core::{
 use tokio_postgres::Row;
 use tokio_postgres::types::FromSql;
 
-use super::{Log, unreadable};
+use super::Log;
 use crate::codec::{JsonIn, Micros};
+use crate::module::unreadable;
 
 /// The most events a filtered page of the log looks at.
 const SCAN: i64 = 10_000;

@@ -17,12 +17,12 @@ use changeover_core::playbooks::{
     VersionsOf,
 };
 use changeover_core::{
-    Applied, Capabilities, Detail, Error, ErrorKind, ModuleScope, PlaybookCatalog, Result, TenantId,
+    Applied, Capabilities, Error, ErrorKind, ModuleScope, PlaybookCatalog, Result, TenantId,
 };
 use tokio::sync::OnceCell;
 
 use crate::client::PgClient;
-use crate::events::{READY_WITHIN, applied_ids, capabilities, check_schema, no_module, owner_by, unreadable};
+use crate::module::{applied_ids, capabilities, check_schema, facts, no_module, soon, unreadable};
 use crate::pool::{Pooled, Pools, closed};
 use crate::shipped::plain_schema;
 use crate::statements::{ready, schema};
@@ -101,44 +101,10 @@ impl Catalog {
 
     async fn ready(&self) -> Result<Readiness> {
         let mut conn = self.pools.get().await?;
-        let module = self.scope.module.as_str();
-        let rows = conn.read(&self.statements.ready, &[&module]).await?;
-        let row = rows.first().ok_or_else(unreadable)?;
-        let column = |index: usize| row.try_get::<_, Option<String>>(index).map_err(|_| unreadable());
-        let (version, owner) = (column(0)?, column(1)?);
-        let waiting = row.try_get::<_, i64>(3).map_err(|_| unreadable())?;
-
-        let known = check_schema(Family::Playbooks, module, applied_ids(row)?.as_deref())?;
-        match owner {
-            Some(owner) if owner != "postgres" => return Err(moved(module, owner)),
-            None => return Err(no_module(module)),
-            Some(_) => {}
-        }
-        Ok(Readiness {
-            notes: vec![
-                format!("PostgreSQL {}", version.unwrap_or_default()),
-                format!("schema: {known}"),
-                format!("{waiting} transactions wait for an advisory lock"),
-                self.pools.note(),
-            ],
-        })
+        let mut notes = facts(&mut conn, &self.scope, Family::Playbooks).await?;
+        notes.push(self.pools.note());
+        Ok(Readiness { notes })
     }
-
-    /// Adds who owns the module now.
-    async fn explained(&self, conn: &mut PgClient, error: Error) -> Error {
-        if error.kind() != ErrorKind::Moved {
-            return error;
-        }
-        match owner_by(conn, &self.scope).await {
-            Ok(Some(owner)) => error.with_detail(Detail::Moved { owner }),
-            _ => error,
-        }
-    }
-}
-
-fn moved(module: &str, owner: String) -> Error {
-    Error::new(ErrorKind::Moved, format!("module {module} is not owned by this backend but by: {owner}"))
-        .with_detail(Detail::Moved { owner })
 }
 
 /// A handle.
@@ -219,13 +185,7 @@ impl PlaybookCatalog for PostgresPlaybooks {
 
     async fn ready(&self) -> Result<Readiness> {
         self.check_open()?;
-        let answer = tokio::time::timeout(READY_WITHIN, self.catalog.ready()).await.unwrap_or_else(|_| {
-            Err(Error::new(
-                ErrorKind::Timeout,
-                format!("the database did not answer within {READY_WITHIN:?}; check that it runs"),
-            ))
-        });
-        answer.map_err(|error| error.during("playbooks.ready"))
+        soon(self.catalog.ready(), "playbooks.ready").await
     }
 
     async fn close(&self) -> Result<()> {

@@ -13,7 +13,7 @@ use tokio_postgres::types::FromSql;
 use super::Catalog;
 use super::codec::{LabelsOut, VectorIn};
 use crate::codec::{JsonIn, Micros};
-use crate::events::unreadable;
+use crate::module::unreadable;
 
 impl Catalog {
     pub(super) async fn get(&self, request: &GetPlaybook) -> Result<Option<Playbook>> {

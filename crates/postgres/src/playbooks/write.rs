@@ -9,7 +9,7 @@ use tokio_postgres::types::ToSql;
 use super::codec::{LabelsOut, VectorOut};
 use super::{Catalog, read};
 use crate::codec::Micros;
-use crate::events::unreadable;
+use crate::module::{explained, unreadable};
 
 /// The most bytes of text of one call: the database takes the whole of it into memory, several times over.
 const MAX_BYTES: usize = 256 * 1024 * 1024;
@@ -22,7 +22,7 @@ impl Catalog {
         let tenant = self.tenant.as_str();
         let rows = match conn.write(&self.statements.put, &columns.params(&tenant)).await {
             Ok(rows) => rows,
-            Err(error) => return Err(in_the_way(self.explained(&mut conn, error).await)),
+            Err(error) => return Err(in_the_way(explained(&mut conn, &self.scope, error).await)),
         };
         let number = |index: usize| -> Result<Option<usize>> {
             let row = rows.first().ok_or_else(unreadable)?;
@@ -77,7 +77,7 @@ impl Catalog {
         ];
         let rows = match conn.write(&self.statements.change, &params).await {
             Ok(rows) => rows,
-            Err(error) => return Err(in_the_way(self.explained(&mut conn, error).await)),
+            Err(error) => return Err(in_the_way(explained(&mut conn, &self.scope, error).await)),
         };
         match rows.first() {
             Some(row) => read::playbook(row).map_err(answered),
