@@ -6,9 +6,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
-use changeover::backend::Family;
 use changeover::playbooks::{HashingEmbedder, NewPlaybook, Put, Query, Search};
-use changeover::{Db, ErrorKind, Json, Limit, PersistenceOptions, PlaybookCatalog, connect_with, registry};
+use changeover::{Db, Json, Limit, PersistenceOptions, PlaybookCatalog, connect_with, registry};
 use changeover_testkit::TestDatabase;
 use clap::ValueEnum;
 use serde::Deserialize;
@@ -135,18 +134,13 @@ impl Place {
             }
             Through::Postgres => {
                 let database = database.insert(TestDatabase::empty().await?);
-                options.with("backends.m.kind", "postgres").with("backends.m.url", database.url())
+                let options =
+                    options.with("backends.m.kind", "postgres").with("backends.m.url", database.url());
+                options.with("backends.m.migrate_on_start", "true")
             }
         };
         let db = connect_with(options, registry()).await?;
-        let module = db.module("playbooks")?;
-        let backend = db.backend("m").await?;
-        match backend.migrations(module.scope(), Family::Playbooks) {
-            Ok(migrations) => drop(migrations.up().await?),
-            Err(error) if error.kind() == ErrorKind::Unsupported && through == Through::Memory => {}
-            Err(error) => return Err(error.into()),
-        }
-        let catalog = backend.playbooks(module.scope(), db.tenant()).await?;
+        let catalog = db.playbooks("playbooks")?.catalog().await?;
         Ok(Self { catalog, db, _file: file, _database: database })
     }
 }
