@@ -38,9 +38,17 @@ ci:
 conformance *backend:
     .ci/steps conformance {{ backend }}
 
+# The suite through a pooler in transaction mode (pgbouncer): a few minutes more, so it is not part of `conformance`.
+conformance-pooler:
+    .ci/steps conformance postgres-pooled
+
 # The same work over every backend, beside the raw database.
 bench *arguments:
     .ci/steps bench {{ arguments }}
+
+# Writers at full speed through a cutover, a revert and a second cutover: five minutes, or as many seconds as are given.
+soak seconds="300":
+    CHANGEOVER_SOAK_SECONDS={{ seconds }} ./test -p changeover-cutover --no-capture writers_lose_nothing
 
 # How well playbooks are found in ../shared/data, through memory, sqlite or postgres.
 retrieval *arguments:

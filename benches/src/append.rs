@@ -48,7 +48,8 @@ async fn appends(
     Ok((Round { figure, errors }, latencies))
 }
 
-async fn rate(
+/// Appends for a round, in events a second.
+pub async fn rate(
     store: &Arc<dyn EventStore>,
     tasks: usize,
     batch: usize,

@@ -5,8 +5,10 @@
 
 mod append;
 mod audit;
+mod cutover;
 mod measure;
 mod pgbench;
+mod pooler;
 mod raw_sqlite;
 mod read;
 mod retrieval;
@@ -37,6 +39,9 @@ struct Arguments {
     /// How many playbooks the largest search is among.
     #[arg(long, default_value_t = 50_000)]
     playbooks: usize,
+    /// How many audit events `cutover` moves.
+    #[arg(long, default_value_t = 200_000)]
+    moved: usize,
     /// The backend that `retrieval` searches.
     #[arg(long, default_value = "memory")]
     through: retrieval::Through,
@@ -50,6 +55,8 @@ struct Arguments {
 enum Part {
     /// Appends on PostgreSQL, beside pgbench.
     AppendPostgres,
+    /// The same through a pooler in transaction mode, beside itself without; only if named.
+    Pooler,
     /// Appends on SQLite, beside diesel on a bare connection.
     AppendSqlite,
     /// Loading streams and reading the whole log.
@@ -58,6 +65,8 @@ enum Part {
     Audit,
     /// Searching playbooks by vector.
     Search,
+    /// A cutover of the audit trail; only if named.
+    Cutover,
     /// How well playbooks are found, on real runbooks and alerts.
     Retrieval,
 }
@@ -89,6 +98,9 @@ async fn measure(arguments: Arguments) -> Result<(), AnyError> {
     if wanted(Part::AppendPostgres) {
         append::postgres(plan).await?;
     }
+    if arguments.parts.contains(&Part::Pooler) {
+        pooler::postgres(plan).await?;
+    }
     if wanted(Part::AppendSqlite) {
         append::sqlite(plan).await?;
     }
@@ -101,6 +113,9 @@ async fn measure(arguments: Arguments) -> Result<(), AnyError> {
     }
     if wanted(Part::Search) {
         search::all(plan, arguments.playbooks).await?;
+    }
+    if arguments.parts.contains(&Part::Cutover) {
+        cutover::run(arguments.moved).await?;
     }
     Ok(())
 }

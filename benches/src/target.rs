@@ -51,6 +51,18 @@ impl Target {
         Self::open(options).await
     }
 
+    /// A store on PostgreSQL through a pooler; `direct` leads past it.
+    pub async fn pooled(url: &str, direct: &str, shared_commits: bool) -> Result<Self, AnyError> {
+        let options = PersistenceOptions::new()
+            .with("backends.m.kind", "postgres")
+            .with("backends.m.url", url)
+            .with("backends.m.pooler", "transaction")
+            .with("backends.m.migrate_url", direct)
+            .with("backends.m.pool.max_size", "32")
+            .with("backends.m.shared_commits", shared_commits.to_string());
+        Self::open(options).await
+    }
+
     /// A store in a SQLite file, `synchronous=FULL`.
     pub async fn sqlite(path: &Path, shared_commits: bool) -> Result<Self, AnyError> {
         let options = PersistenceOptions::new()

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use changeover_core::backend::{Check, Family, Migrations};
+use changeover_core::cutover::CutoverSide;
 use changeover_core::{
     AuditRepository, Error, ErrorKind, EventStore, ModuleScope, OpenBackend, PlaybookCatalog, Result,
     TenantId,
@@ -54,6 +55,10 @@ impl OpenBackend for EventsOnly {
 
     async fn claim(&self, _scope: &ModuleScope) -> Result<bool> {
         Ok(true)
+    }
+
+    fn cutover(&self, _scope: &ModuleScope) -> Result<CutoverSide> {
+        unsupported("a cutover")
     }
 
     async fn check(&self) -> Vec<Check> {

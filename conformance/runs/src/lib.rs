@@ -3,6 +3,7 @@
 //! Apart from the suite, which is a library that anyone can use and therefore pulls no driver.
 
 mod another_process;
+mod attempts;
 mod memory;
 mod mutants;
 mod postgres;
@@ -15,7 +16,7 @@ use changeover_conformance::Subject;
 pub use another_process::serve;
 pub use memory::MemoryHarness;
 pub use mutants::mutants;
-pub use postgres::{PostgresDirect, PostgresShared};
+pub use postgres::{PostgresDirect, PostgresPooled, PostgresShared};
 pub use sqlite::{SqliteAdopted, SqliteNative};
 
 /// Every set-up of ours: the columns of the matrix.
@@ -27,4 +28,9 @@ pub fn subjects() -> Vec<Subject> {
         Subject::of::<PostgresShared>(),
         Subject::of::<PostgresDirect>(),
     ]
+}
+
+/// Set-ups that are run only where they are named, for the time they take.
+pub fn on_request() -> Vec<Subject> {
+    vec![Subject::of::<PostgresPooled>()]
 }

@@ -1,4 +1,5 @@
 //! `conformance [backend...]`: runs every case on every set-up, or on those of the backends named, and writes the matrix.
+//! `postgres-pooled` (through a pooler in transaction mode) is run only where it is named.
 //!
 //! Prints the counts and what failed; writes `matrix.md`, `report.json` and `junit.xml` into `conformance/` of the
 //! target directory. Exit status: 0 all passed; 1 something failed or could not be started; 2 unknown backend; 3 nothing
@@ -9,7 +10,7 @@ use std::process::ExitCode;
 use std::thread::available_parallelism;
 
 use changeover_conformance::{Family, Report, Subject, run};
-use changeover_conformance_runs::{mutants, serve, subjects};
+use changeover_conformance_runs::{mutants, on_request, serve, subjects};
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -17,12 +18,15 @@ async fn main() -> ExitCode {
     if let Some(ended) = serve(&wanted).await {
         return ended;
     }
-    let (subjects, all) = (subjects(), subjects().len());
-    let names: Vec<_> = subjects.iter().map(|subject| subject.name).collect();
+    let mut subjects = subjects();
+    let all = subjects.len();
+    let more = on_request();
+    let names: Vec<_> = subjects.iter().chain(&more).map(|subject| subject.name).collect();
     if let Some(unknown) = wanted.iter().find(|word| !names.iter().any(|name| is_of(name, word))) {
         eprintln!("unknown backend {unknown:?}; there are {}", names.join(", "));
         return ExitCode::from(2);
     }
+    subjects.extend(more.into_iter().filter(|subject| wanted.iter().any(|word| word == subject.name)));
     let chosen = |subject: &Subject| wanted.is_empty() || wanted.iter().any(|word| is_of(subject.name, word));
     let mut report = Report::default();
     let parallel = available_parallelism().map_or(4, |cores| cores.get() * 2);

@@ -1,4 +1,5 @@
-//! PostgreSQL: a database for each case, with concurrent appends committed together and without.
+//! PostgreSQL: a database for each case, with concurrent appends committed together and without, and through a pooler in
+//! transaction mode.
 
 use std::any::Any;
 use std::collections::BTreeMap;
@@ -16,16 +17,19 @@ use changeover_core::playbooks::{NewPlaybook, PlaybookId, PlaybookVersion};
 use changeover_core::{Backend, BackendSettings, ErrorKind, ModuleScope, OpenBackend, Result};
 use changeover_postgres::{OpenPostgres, Postgres, Transaction, migrations_key};
 use changeover_testkit::tokio_postgres::Client;
-use changeover_testkit::{Proxy, TestDatabase, database};
+use changeover_testkit::{Pooler, Proxy, TestDatabase, database, with_user};
 use tokio::sync::OnceCell;
 
 use crate::another_process;
+use crate::attempts::{let_through, on_rows_of};
 use crate::sqlite::must;
 use crate::{postgres_audit, postgres_playbooks};
 
-/// A database: `postgres`, or `postgres-direct` where every append has a commit of its own.
-pub struct PostgresHarness<const SHARED: bool> {
+/// A database: `postgres`, or `postgres-direct` where every append has a commit of its own, or `postgres-pooled` where
+/// everything goes through a pooler in transaction mode.
+pub struct PostgresHarness<const SHARED: bool, const POOLED: bool = false> {
     database: TestDatabase,
+    pooler: Option<Pooler>,
     proxy: OnceCell<Proxy>,
     /// Databases without the schema, kept for as long as the case uses them.
     empty: Mutex<Vec<TestDatabase>>,
@@ -35,10 +39,21 @@ pub struct PostgresHarness<const SHARED: bool> {
 pub type PostgresShared = PostgresHarness<true>;
 /// `postgres-direct`.
 pub type PostgresDirect = PostgresHarness<false>;
+/// `postgres-pooled`.
+pub type PostgresPooled = PostgresHarness<true, true>;
+
+/// Through a pooler the service needs a login that could not bypass row security.
+const LOGIN: &str = "changeover_suite_service";
+/// Connections of the pooler to the server: fewer than the clients of a case have to it.
+const POOL_SIZE: u32 = 4;
 
 #[async_trait]
-impl<const SHARED: bool> Harness for PostgresHarness<SHARED> {
-    const NAME: &str = if SHARED { "postgres" } else { "postgres-direct" };
+impl<const SHARED: bool, const POOLED: bool> Harness for PostgresHarness<SHARED, POOLED> {
+    const NAME: &str = match (SHARED, POOLED) {
+        (_, true) => "postgres-pooled",
+        (true, false) => "postgres",
+        (false, false) => "postgres-direct",
+    };
     const STORES: &[Family] = &[Family::Events, Family::Audit, Family::Playbooks];
 
     async fn start() -> Result<Self, StartError> {
@@ -53,7 +68,13 @@ impl<const SHARED: bool> Harness for PostgresHarness<SHARED> {
             Ok::<_, changeover_core::Error>(())
         };
         let database = database(&format!("suite {}", migrations_key()), migrate).await?;
-        Ok(Self { database, proxy: OnceCell::new(), empty: Mutex::default() })
+        let pooler = if POOLED {
+            database.execute(&make_login()).await?;
+            Some(Pooler::start(database.url(), &[LOGIN], POOL_SIZE).await?)
+        } else {
+            None
+        };
+        Ok(Self { database, pooler, proxy: OnceCell::new(), empty: Mutex::default() })
     }
 
     async fn client(&self) -> Arc<dyn OpenBackend> {
@@ -88,9 +109,28 @@ fn with_options(mut settings: BackendSettings, options: OpenOptions) -> BackendS
     settings
 }
 
-impl<const SHARED: bool> PostgresHarness<SHARED> {
+/// Roles belong to the whole server, and another case may be making it at this moment.
+fn make_login() -> String {
+    format!(
+        "DO $$ BEGIN CREATE ROLE {LOGIN} LOGIN IN ROLE changeover_app; \
+         EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL; END $$"
+    )
+}
+
+impl<const SHARED: bool, const POOLED: bool> PostgresHarness<SHARED, POOLED> {
     fn settings(&self) -> BackendSettings {
-        settings(self.database.url()).with("shared_commits", SHARED.to_string())
+        self.settings_for(self.database.url())
+    }
+
+    /// For a database by its superuser's address.
+    fn settings_for(&self, url: &str) -> BackendSettings {
+        let settings = match &self.pooler {
+            None => settings(url),
+            Some(pooler) => settings(&pooler.url(&with_user(url, LOGIN, None)))
+                .with("pooler", "transaction")
+                .with("migrate_url", url),
+        };
+        settings.with("shared_commits", SHARED.to_string())
     }
 
     async fn open(&self, settings: BackendSettings) -> Arc<dyn OpenBackend> {
@@ -98,7 +138,9 @@ impl<const SHARED: bool> PostgresHarness<SHARED> {
     }
 
     async fn proxy(&self) -> &Proxy {
-        let start = || async { must("start the proxy", Proxy::start(self.database.url()).await) };
+        let url =
+            self.pooler.as_ref().map_or(self.database.url().to_owned(), |it| it.url(self.database.url()));
+        let start = || async { must("start the proxy", Proxy::start(&url).await) };
         self.proxy.get_or_init(start).await
     }
 
@@ -129,14 +171,12 @@ impl<const SHARED: bool> PostgresHarness<SHARED> {
         rows.iter().map(|row| row.get(0)).collect()
     }
 
-    /// The statements that were carried out, of those that must be refused.
-    async fn let_through(&self, before: &str, statements: &[&str]) -> Vec<String> {
-        let client = self.raw().await;
-        must("become the role", client.batch_execute(before).await);
+    /// The attempts that were carried out, of those that every role must be refused, with the case's tenant and without.
+    async fn let_through(&self, attempts: &[String]) -> Vec<String> {
         let mut done = Vec::new();
-        for sql in statements {
-            if client.batch_execute(sql).await.is_ok() {
-                done.push(format!("{before}: {sql}"));
+        for role in ["RESET ROLE", "SET ROLE changeover_owner", "SET ROLE changeover_app"] {
+            for tenant in ["RESET changeover.tenant_id", "SET changeover.tenant_id = 'default'"] {
+                done.extend(let_through(&self.raw().await, &format!("{role}; {tenant}"), attempts).await);
             }
         }
         done
@@ -174,7 +214,7 @@ const TABLES: &str = "SELECT format('%I.%I', schemaname, tablename) FROM pg_tabl
                       WHERE schemaname NOT IN ('pg_catalog', 'information_schema') ORDER BY 1";
 
 #[async_trait]
-impl<const SHARED: bool> Faults for PostgresHarness<SHARED> {
+impl<const SHARED: bool, const POOLED: bool> Faults for PostgresHarness<SHARED, POOLED> {
     fn otherwise(&self) -> Unsupported {
         Unsupported("the server's own clock and disk are not the suite's to touch")
     }
@@ -212,13 +252,7 @@ impl<const SHARED: bool> Faults for PostgresHarness<SHARED> {
     }
 
     async fn change_audit(&self) -> Fault<Vec<String>> {
-        let mut done = Vec::new();
-        for role in ["RESET ROLE", "SET ROLE changeover_owner", "SET ROLE changeover_app"] {
-            for tenant in ["RESET changeover.tenant_id", "SET changeover.tenant_id = 'default'"] {
-                done.extend(self.let_through(&format!("{role}; {tenant}"), &postgres_audit::CHANGES).await);
-            }
-        }
-        Ok(done)
+        Ok(self.let_through(&postgres_audit::changes()).await)
     }
 
     async fn audit_full_scans(&self, rows: u64) -> Fault<Vec<String>> {
@@ -236,8 +270,9 @@ impl<const SHARED: bool> Faults for PostgresHarness<SHARED> {
     }
 
     async fn fragile_client(&self, options: OpenOptions) -> Fault<Arc<dyn OpenBackend>> {
-        let url = self.proxy().await.url(self.database.url());
-        let settings = settings(&url).with("shared_commits", SHARED.to_string());
+        let login =
+            if POOLED { with_user(self.database.url(), LOGIN, None) } else { self.database.url().to_owned() };
+        let settings = self.settings().with("url", self.proxy().await.url(&login));
         Ok(self.open(with_options(settings, options)).await)
     }
 
@@ -247,8 +282,13 @@ impl<const SHARED: bool> Faults for PostgresHarness<SHARED> {
     }
 
     async fn cut_at_commit(&self) -> Fault<()> {
-        // A write function is one statement, so its commit has no message of its own; the cases' events have this type.
-        self.proxy().await.drop_reply_after("OrderPlaced");
+        // A write function is one statement, so its commit has no message of its own, but for that through a pooler; the
+        // cases' events have this type.
+        if POOLED {
+            self.proxy().await.drop_reply_until("OrderPlaced", "COMMIT");
+        } else {
+            self.proxy().await.drop_reply_after("OrderPlaced");
+        }
         Ok(())
     }
 
@@ -282,12 +322,16 @@ impl<const SHARED: bool> Faults for PostgresHarness<SHARED> {
             if on { "SET default_transaction_read_only = on" } else { "RESET default_transaction_read_only" };
         let sql = format!("ALTER DATABASE {} {value}", self.database.name());
         must("set the mode", client.batch_execute(&sql).await);
+        if let Some(pooler) = &self.pooler {
+            // It holds for new connections.
+            must("have the pooler reconnect", pooler.reconnect().await);
+        }
         Ok(())
     }
 
     async fn unmigrated_client(&self) -> Fault<Arc<dyn OpenBackend>> {
         let empty = must("an empty database", TestDatabase::empty().await);
-        let client = self.open(settings(empty.url()).with("shared_commits", SHARED.to_string())).await;
+        let client = self.open(self.settings_for(empty.url())).await;
         self.empty.lock().unwrap_or_else(PoisonError::into_inner).push(empty);
         Ok(client)
     }
@@ -314,18 +358,17 @@ impl<const SHARED: bool> Faults for PostgresHarness<SHARED> {
     }
 
     async fn tamper(&self) -> Fault<Vec<String>> {
-        let mut done = Vec::new();
-        for role in ["RESET ROLE", "SET ROLE changeover_owner", "SET ROLE changeover_app"] {
-            let attempts = [
-                "UPDATE event_store.domain_event SET event_data = '{}'; SELECT 1 / (SELECT count(*) FROM event_store.domain_event)",
-                "DELETE FROM event_store.domain_event; SELECT 1 / (SELECT count(*) FROM event_store.domain_event)",
-                "TRUNCATE event_store.domain_event CASCADE",
-                "TRUNCATE event_store.event_stream CASCADE",
-            ];
-            // Of a role that sees no row nothing is changed; the division makes that an error as well.
-            done.extend(self.let_through(role, &attempts).await);
-        }
-        Ok(done)
+        let (events, streams) = ("event_store.domain_event", "event_store.event_stream");
+        let attempts = [
+            on_rows_of(events, &format!("UPDATE {events} SET event_data = '{{}}'")),
+            on_rows_of(events, &format!("DELETE FROM {events}")),
+            on_rows_of(streams, &format!("UPDATE {streams} SET aggregate_type = 'Other'")),
+            on_rows_of(streams, &format!("DELETE FROM {streams}")),
+            // Row security does not hold this up, so it is tried without rows to be seen too.
+            format!("TRUNCATE {events} CASCADE"),
+            format!("TRUNCATE {streams} CASCADE"),
+        ];
+        Ok(self.let_through(&attempts).await)
     }
 
     async fn client_in_time_zone(&self, zone: &str) -> Fault<Arc<dyn OpenBackend>> {
@@ -381,7 +424,7 @@ impl<const SHARED: bool> Faults for PostgresHarness<SHARED> {
             copy(new, new, "99", "event_data"),
             copy(new, "stream_id", "99", "'null'::jsonb"),
         ];
-        Ok(self.let_through("RESET ROLE", &attempts.each_ref().map(String::as_str)).await)
+        Ok(let_through(&self.raw().await, "RESET ROLE", &attempts).await)
     }
 
     async fn insert_playbook_by_sql(&self, playbook: NewPlaybook) -> Fault<Result<(), String>> {

@@ -5,6 +5,7 @@ use changeover_core::playbooks::{NewPlaybook, PlaybookId, PlaybookVersion};
 use changeover_testkit::TestDatabase;
 use changeover_testkit::tokio_postgres::Client;
 
+use crate::attempts::{let_through, on_rows_of};
 use crate::sqlite::must;
 
 /// As people who manage the catalogue by hand: the owner's role, and the tenant named once a session.
@@ -109,24 +110,14 @@ pub(crate) async fn break_rules(database: &TestDatabase) -> Vec<String> {
         "total_executions = -1, successful_executions = -1",
         "embedding = '[1,2,3]'",
     ];
-    let mut attempts: Vec<_> =
-        changes.iter().map(|change| format!("UPDATE playbook_store.playbook_catalog SET {change}")).collect();
-    attempts.push("DELETE FROM playbook_store.playbook_catalog".to_owned());
-    attempts.push("TRUNCATE playbook_store.playbook_catalog".to_owned());
+    let table = "playbook_store.playbook_catalog";
+    let updates = changes.iter().map(|change| format!("UPDATE {table} SET {change}"));
+    let on_rows = updates.chain([format!("DELETE FROM {table}")]).map(|attempt| on_rows_of(table, &attempt));
+    // Row security does not hold a TRUNCATE up, so it is tried without rows to be seen too.
+    let attempts: Vec<_> = on_rows.chain([format!("TRUNCATE {table}")]).collect();
     let mut done = Vec::new();
     for role in ["RESET ROLE", "SET ROLE changeover_owner", "SET ROLE changeover_app"] {
-        let client = by_hand(database).await;
-        must("become the role", client.batch_execute(role).await);
-        for attempt in &attempts {
-            // Of a role that sees no row nothing is changed; the division makes that an error as well.
-            let sql = format!(
-                "BEGIN; {attempt}; SELECT 1 / (SELECT count(*) FROM playbook_store.playbook_catalog)"
-            );
-            if client.batch_execute(&sql).await.is_ok() {
-                done.push(format!("{role}: {attempt}"));
-            }
-            must("take it back", client.batch_execute("ROLLBACK").await);
-        }
+        done.extend(let_through(&by_hand(database).await, role, &attempts).await);
     }
     done
 }

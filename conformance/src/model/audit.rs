@@ -314,6 +314,7 @@ impl<'a> Player<'a> {
                 needed.extend(event.parent_event_id);
             }
         }
+        assert_eq!(answer.removed.len(), rules.len(), "{place}");
         for (rule, (category, count)) in rules.iter().zip(&answer.removed) {
             let of_rule = |(number, event): &(usize, &NewAuditEvent)| {
                 goes[*number] && event.event_category == rule.category

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use changeover_core::{Error, ErrorKind, ModuleName, OpenBackend, Registry, Result, TenantId};
+use changeover_core::{Closing, Error, ErrorKind, ModuleName, OpenBackend, Registry, Result, TenantId};
 use tokio::sync::OnceCell;
 
 use crate::home::Home;
@@ -60,7 +60,8 @@ impl Db {
     fn of(plan: Plan, registry: Registry) -> Self {
         let backends = plan.backends.keys().map(|name| (name.clone(), OnceCell::new())).collect();
         let tenant = plan.tenant.clone();
-        let shared = Shared { plan, registry, backends, homes: Mutex::default() };
+        let shared =
+            Shared { plan, registry, backends, homes: Mutex::default(), closing: Closing::default() };
         Self { shared: Arc::new(shared), tenant }
     }
 
@@ -119,6 +120,7 @@ impl Db {
 
     /// Closes every backend: all stores are `Unavailable` from then on. Twice is fine.
     pub async fn close(&self) {
+        self.shared.closing.close();
         for cell in self.shared.backends.values() {
             if let Some(backend) = cell.get() {
                 backend.close().await;
@@ -143,6 +145,7 @@ pub(crate) struct Shared {
     registry: Registry,
     backends: BTreeMap<String, OnceCell<Arc<dyn OpenBackend>>>,
     homes: Mutex<BTreeMap<String, Arc<Home>>>,
+    pub(crate) closing: Closing,
 }
 
 impl Shared {

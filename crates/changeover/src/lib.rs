@@ -81,16 +81,22 @@
 //! [`Db::playbooks`]. The modules `events`, `audit` and `playbooks` are built in; one of your own has the stores it asks
 //! for. [`Module::transaction`] stores rows of your own, events and audit events together or not at all.
 //!
+//! While an operator moves a module from SQLite to PostgreSQL, or back, the program goes on: its stores, transactions and
+//! subscriptions find the new owner by themselves and repeat what they were about there, with the same ids. Calls wait for
+//! the moment in which nobody takes writes.
+//!
 //! Under this lie the raw traits of [`changeover_core`]: [`Events::store`] gives the [`EventStore`],
 //! [`Audit::repository`] the [`AuditRepository`], [`Playbooks::catalog`] the [`PlaybookCatalog`].
 
 mod db;
 mod home;
 mod module;
+mod moving;
 mod partitions;
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 pub mod projection;
 mod retry;
+mod routed;
 mod settings;
 mod stores;
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
@@ -99,8 +105,10 @@ mod typed;
 
 pub use changeover_core::events::{Expected, RecordedEvent, StreamId, Version};
 pub use changeover_core::*;
+pub use changeover_cutover as cutover;
 pub use db::{Db, connect_lazily, connect_to_look, connect_with};
 pub use module::Module;
+pub use moving::Move;
 pub use partitions::{AuditMonth, AuditMonths};
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 pub use projection::{Projection, Projector};

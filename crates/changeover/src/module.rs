@@ -4,13 +4,13 @@ use std::fmt;
 use std::sync::Arc;
 
 use changeover_core::backend::Family;
-use changeover_core::{
-    AuditRepository, Error, EventStore, ModuleName, ModuleScope, OpenBackend, PlaybookCatalog, Result,
-    TenantId,
-};
+use changeover_core::{Closing, Error, ModuleName, ModuleScope, OpenBackend, Result, TenantId};
 
 use crate::db::Shared;
-use crate::home::{Home, Owner};
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+use crate::home::Owner;
+use crate::home::{Home, Patience};
+use crate::routed::{Current, Kept, is_moved};
 use crate::stores::{Audit, Events, Playbooks};
 
 /// A module of the service, for one tenant. Cheap to clone.
@@ -43,8 +43,10 @@ impl Module {
 
     /// The name of the backend that owns it as the stores record it, and that backend; where nothing is recorded, as
     /// before a first migration, the one that the settings give it.
+    ///
+    /// `Moved` while a cutover, or its way back, lets no backend take writes; `Config` if the stores contradict each other.
     pub async fn owner(&self) -> Result<(String, Arc<dyn OpenBackend>)> {
-        let owner = self.home.owner(&self.shared).await?;
+        let owner = self.home.owner(&self.shared, &mut Patience::short()).await?;
         Ok((owner.name, owner.backend))
     }
 
@@ -73,42 +75,56 @@ impl Module {
 
     /// The owner, with the schemas of the families in use migrated where its settings say so.
     #[cfg(any(feature = "sqlite", feature = "postgres"))]
-    pub(crate) async fn opened(&self) -> Result<(String, Arc<dyn OpenBackend>)> {
+    pub(crate) async fn opened(&self, patience: &mut Patience) -> Result<Owner> {
         for family in self.home.families() {
-            self.home.migrated(&self.shared, family).await?;
+            self.home.migrated(&self.shared, family, patience).await?;
         }
-        self.owner().await
+        self.home.owner(&self.shared, patience).await
     }
 
-    /// The name of the backend that owns it as far as that is known without asking: else that of the settings.
-    #[cfg(any(feature = "sqlite", feature = "postgres"))]
-    pub(crate) fn owner_name(&self) -> &str {
-        self.home.known_owner()
+    /// The store of the owner. As long as there is patience it is looked for anew when the module moves meanwhile.
+    pub(crate) async fn reach<S: Kept + ?Sized>(&self, patience: &mut Patience) -> Result<Current<S>> {
+        loop {
+            let generation = self.home.generation();
+            match self.open(patience).await {
+                Err(error) if is_moved(&error) => {
+                    self.home.forget(generation);
+                    if !patience.pause().await {
+                        return Err(error);
+                    }
+                }
+                answer => return answer,
+            }
+        }
+    }
+
+    async fn open<S: Kept + ?Sized>(&self, patience: &mut Patience) -> Result<Current<S>> {
+        let owner = self.home.migrated(&self.shared, S::FAMILY, patience).await?;
+        let store = S::open(&*owner.backend, &self.home.scope, &self.tenant).await;
+        let place = |error: Error| error.with("module", self.name().as_str()).with("backend", &owner.name);
+        let store = store.map_err(place)?;
+        Ok(Current { store, backend: owner.backend, name: owner.name, generation: owner.generation })
+    }
+
+    /// Looks whether a server is still the owner, if that is due.
+    pub(crate) async fn look_again(&self) {
+        self.home.look_again(&self.shared).await;
+    }
+
+    /// What is known of it: where it lives.
+    pub(crate) fn home(&self) -> &Home {
+        &self.home
+    }
+
+    /// The close of all backends.
+    pub(crate) fn closing(&self) -> &Closing {
+        &self.shared.closing
     }
 
     /// Whether both are the same module of the same tenant, on the same backends.
     #[cfg(any(feature = "sqlite", feature = "postgres"))]
     pub(crate) fn is_same(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.home, &other.home) && self.tenant == other.tenant
-    }
-
-    pub(crate) async fn open_events(&self) -> Result<Arc<dyn EventStore>> {
-        let Owner { name, backend } = self.home.migrated(&self.shared, Family::Events).await?;
-        backend.events(&self.home.scope, &self.tenant).await.map_err(|error| self.place(error, &name))
-    }
-
-    pub(crate) async fn open_audit(&self) -> Result<Arc<dyn AuditRepository>> {
-        let Owner { name, backend } = self.home.migrated(&self.shared, Family::Audit).await?;
-        backend.audit(&self.home.scope, &self.tenant).await.map_err(|error| self.place(error, &name))
-    }
-
-    pub(crate) async fn open_playbooks(&self) -> Result<Arc<dyn PlaybookCatalog>> {
-        let Owner { name, backend } = self.home.migrated(&self.shared, Family::Playbooks).await?;
-        backend.playbooks(&self.home.scope, &self.tenant).await.map_err(|error| self.place(error, &name))
-    }
-
-    fn place(&self, error: Error, backend: &str) -> Error {
-        error.with("module", self.name().as_str()).with("backend", backend)
     }
 }
 

@@ -9,6 +9,7 @@ use tokio::sync::OnceCell;
 
 use crate::module::Module;
 use crate::retry;
+use crate::routed::Routed;
 use crate::typed::{StreamEvent, TypedStreams};
 
 /// The event store of a module and tenant, opened at its first use. Cheap to clone.
@@ -21,9 +22,9 @@ impl Events {
     }
 
     /// The store itself, opened (and its schema migrated, where the backend's settings say so) if this is the first
-    /// use.
+    /// use. It follows the module: after a cutover, or its way back, the same handle serves from the other backend.
     pub async fn store(&self) -> Result<Arc<dyn EventStore>> {
-        self.0.open(Module::open_events).await
+        self.0.open(async |module| Ok(Arc::new(Routed::open(module).await?) as Arc<dyn EventStore>)).await
     }
 
     /// The module, unless the store was given.
@@ -75,9 +76,11 @@ impl Audit {
     }
 
     /// The repository itself, opened (and its schema migrated, where the backend's settings say so) if this is the
-    /// first use.
+    /// first use. It follows the module, as [`Events::store`] does.
     pub async fn repository(&self) -> Result<Arc<dyn AuditRepository>> {
-        self.0.open(Module::open_audit).await
+        self.0
+            .open(async |module| Ok(Arc::new(Routed::open(module).await?) as Arc<dyn AuditRepository>))
+            .await
     }
 
     /// The module, unless the repository was given.
@@ -112,7 +115,9 @@ impl Playbooks {
     /// The catalog itself, opened (and its schema migrated, where the backend's settings say so) if this is the first
     /// use.
     pub async fn catalog(&self) -> Result<Arc<dyn PlaybookCatalog>> {
-        self.0.open(Module::open_playbooks).await
+        self.0
+            .open(async |module| Ok(Arc::new(Routed::open(module).await?) as Arc<dyn PlaybookCatalog>))
+            .await
     }
 
     /// The module, unless the catalog was given.

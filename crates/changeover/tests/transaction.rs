@@ -1,4 +1,5 @@
-//! A user's own tables and a module's events together (E81), on both SQL databases by the same code.
+//! A user's own tables and a module's events together (E81), on both SQL databases and behind a pooler (X-TEN-009) by the
+//! same code.
 
 #![allow(clippy::unwrap_used, reason = "a failure here fails the test")]
 
@@ -20,6 +21,7 @@ use tokio::sync::Notify;
 #[rstest]
 #[case(Sql::Sqlite)]
 #[case(Sql::Postgres)]
+#[case(Sql::Pooled)]
 #[tokio::test(flavor = "multi_thread")]
 async fn an_order_is_shipped_with_its_row(#[case] sql: Sql) -> Result<(), TxError> {
     let place = place(sql).await;
@@ -51,6 +53,7 @@ async fn an_order_is_shipped_with_its_row(#[case] sql: Sql) -> Result<(), TxErro
 #[rstest]
 #[case(Sql::Sqlite)]
 #[case(Sql::Postgres)]
+#[case(Sql::Pooled)]
 #[tokio::test(flavor = "multi_thread")]
 async fn a_conflict_takes_both_halves_back(#[case] sql: Sql) {
     let place = place(sql).await;
@@ -76,6 +79,7 @@ async fn a_conflict_takes_both_halves_back(#[case] sql: Sql) {
 #[rstest]
 #[case(Sql::Sqlite)]
 #[case(Sql::Postgres)]
+#[case(Sql::Pooled)]
 #[tokio::test(flavor = "multi_thread")]
 async fn an_error_of_the_work_takes_both_halves_back(#[case] sql: Sql) {
     let place = place(sql).await;
@@ -112,6 +116,7 @@ async fn an_error_of_the_work_takes_both_halves_back(#[case] sql: Sql) {
 #[rstest]
 #[case(Sql::Sqlite)]
 #[case(Sql::Postgres)]
+#[case(Sql::Pooled)]
 #[tokio::test(flavor = "multi_thread")]
 async fn a_dropped_transaction_leaves_nothing_behind(#[case] sql: Sql) {
     let place = place(sql).await;
@@ -157,6 +162,7 @@ async fn both_or_none(db: &Db, id: Uuid) -> bool {
 #[rstest]
 #[case(Sql::Sqlite)]
 #[case(Sql::Postgres)]
+#[case(Sql::Pooled)]
 #[tokio::test(flavor = "multi_thread")]
 async fn a_transaction_dropped_around_its_commit_is_whole_or_not_there(#[case] sql: Sql) {
     let place = place(sql).await;
@@ -242,6 +248,7 @@ async fn a_transaction_whose_line_fails_at_its_end_is_whole_or_not_there(#[case]
 #[rstest]
 #[case(Sql::Sqlite)]
 #[case(Sql::Postgres)]
+#[case(Sql::Pooled)]
 #[tokio::test(flavor = "multi_thread")]
 async fn a_swallowed_error_is_no_silent_loss(#[case] sql: Sql) {
     let place = place(sql).await;
@@ -259,6 +266,7 @@ async fn a_swallowed_error_is_no_silent_loss(#[case] sql: Sql) {
 #[rstest]
 #[case(Sql::Sqlite)]
 #[case(Sql::Postgres)]
+#[case(Sql::Pooled)]
 #[tokio::test(flavor = "multi_thread")]
 async fn nested_transactions_are_savepoints_and_reads_see_own_writes(#[case] sql: Sql) {
     let place = place(sql).await;
@@ -290,6 +298,7 @@ async fn nested_transactions_are_savepoints_and_reads_see_own_writes(#[case] sql
 #[rstest]
 #[case(Sql::Sqlite)]
 #[case(Sql::Postgres)]
+#[case(Sql::Pooled)]
 #[tokio::test(flavor = "multi_thread")]
 async fn transactions_can_be_spawned_and_follow_each_other(#[case] sql: Sql) {
     let place = place(sql).await;

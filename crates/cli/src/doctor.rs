@@ -1,6 +1,7 @@
 //! `doctor`: every fact that keeps the service from working, found without changing anything.
 
 use changeover::backend::{Check, Family};
+use changeover::cutover::contract::CutoverSide;
 use changeover::events::Readiness;
 use changeover::{Db, Error, ErrorKind, Module, ModuleName, ModuleScope, OpenBackend, TenantId};
 use serde::Serialize;
@@ -55,6 +56,11 @@ async fn module_of(db: &Db, name: &ModuleName, findings: &mut Findings) {
     if families.is_empty() {
         return;
     }
+    match cutover(&*backend, module.scope()).await {
+        Ok(None) => {}
+        Ok(Some(stand)) => findings.push(&about, "cutover", true, &stand),
+        Err(error) => findings.failed(&about, "cutover", &error),
+    }
     match backend.owner(module.scope()).await {
         Ok(None) => {}
         Ok(Some(owner)) if owner == "none" => {
@@ -77,6 +83,29 @@ async fn module_of(db: &Db, name: &ModuleName, findings: &mut Findings) {
             Ok(ready) => findings.push(&about, check, true, &listed(configured, &ready.notes)),
             Err(error) => findings.failed(&about, check, &error),
         }
+    }
+}
+
+/// Where the module stands in a cutover, as far as this backend knows; `None` if there is nothing to tell.
+async fn cutover(backend: &dyn OpenBackend, scope: &ModuleScope) -> Result<Option<String>, Error> {
+    let module = &scope.module;
+    match backend.cutover(scope) {
+        Ok(CutoverSide::Old { source, .. }) => Ok(source.meta().await?.and_then(|file| match (file.open, file.captures) {
+            (true, true) => Some(format!(
+                "a run is under way, writes to the file are captured; `changeover cutover status {module}` tells more"
+            )),
+            (true, false) => None,
+            (false, _) => Some("the file is closed to writers, the module was moved away or is on its way".to_owned()),
+        })),
+        Ok(CutoverSide::New { target, .. }) => Ok(target.run().await?.and_then(|run| match &*run.phase {
+            "idle" | "finalized" => None,
+            phase => Some(format!(
+                "run {} is in the phase {phase}; `changeover cutover status {module}` tells more",
+                run.run
+            )),
+        })),
+        Err(error) if error.kind() == ErrorKind::Unsupported => Ok(None),
+        Err(error) => Err(error),
     }
 }
 

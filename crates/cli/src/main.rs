@@ -3,6 +3,7 @@
 mod args;
 mod audit;
 mod config;
+mod cutover;
 mod demo;
 mod doctor;
 mod events;
@@ -79,6 +80,7 @@ async fn dispatch(cli: Cli, out: &mut Out) -> Result<Status, Failure> {
             db.close().await;
             done
         }
+        Command::Cutover(command) => cutover::run(command, &common, out).await,
         Command::Playbooks(command) => {
             let db = settings::connect(&common, out)?;
             let done = playbooks::run(command, &db, out).await;

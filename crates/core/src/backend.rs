@@ -7,6 +7,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use crate::audit::AuditRepository;
+use crate::cutover::CutoverSide;
 use crate::error::{Error, ErrorKind, Result};
 use crate::events::EventStore;
 use crate::playbooks::PlaybookCatalog;
@@ -89,6 +90,9 @@ pub trait OpenBackend: Any + Send + Sync {
     /// Makes this backend the module's owner if nobody owns it and its tables are empty; says whether it is the owner
     /// now.
     async fn claim(&self, scope: &ModuleScope) -> Result<bool>;
+
+    /// The module as a cutover moves it from here, or to here. `Unsupported` where neither can be.
+    fn cutover(&self, scope: &ModuleScope) -> Result<CutoverSide>;
 
     /// What an operator wants to know: each line a fact, checked now.
     async fn check(&self) -> Vec<Check>;

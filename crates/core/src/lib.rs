@@ -21,6 +21,7 @@
 
 pub mod audit;
 pub mod backend;
+pub mod cutover;
 pub mod events;
 pub mod playbooks;
 

@@ -67,7 +67,7 @@ pub trait Feed: Send + 'static {
 pub struct Subscription {
     messages: mpsc::Receiver<Message>,
     ending: Arc<Mutex<Option<Error>>>,
-    on_drop: Option<Box<dyn FnOnce() + Send>>,
+    on_drop: Option<Box<dyn FnOnce() + Send + Sync>>,
 }
 
 impl Subscription {
@@ -78,7 +78,7 @@ impl Subscription {
 
     /// Runs `action` when the subscription is dropped: a backend stops its task by it.
     #[must_use]
-    pub fn on_drop(mut self, action: impl FnOnce() + Send + 'static) -> Self {
+    pub fn on_drop(mut self, action: impl FnOnce() + Send + Sync + 'static) -> Self {
         self.on_drop = Some(Box::new(action));
         self
     }
@@ -184,6 +184,10 @@ impl<F: Feed> Pump<F> {
         loop {
             match self.feed.page(after).await {
                 Ok(page) => return Ok(page),
+                // One that says where to resume is the end of another subscription, which has tried long enough.
+                Err(error) if matches!(error.detail(), Some(Detail::Resume { .. })) => {
+                    return Err(Some(error));
+                }
                 Err(error) if error.kind().is_transient() && waited < RETRY_FOR => {
                     self.feed.sleep(wait).await;
                     waited += wait;

@@ -40,6 +40,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 use changeover_core::audit::AuditEvent;
 use changeover_core::backend::{Check, Family, Migrations};
+use changeover_core::cutover::CutoverSide;
 use changeover_core::{
     AuditRepository, Backend, BackendSettings, Capabilities, Closing, Error, ErrorKind, EventStore, LogId,
     ModuleScope, OpenBackend, PlaybookCatalog, Result, SettingKey, Support, TenantId, Timestamp, ValueKind,
@@ -212,6 +213,11 @@ impl OpenBackend for OpenMemory {
     /// Always the owner: nobody else can have these records.
     async fn claim(&self, _scope: &ModuleScope) -> Result<bool> {
         Ok(true)
+    }
+
+    fn cutover(&self, _scope: &ModuleScope) -> Result<CutoverSide> {
+        let message = "a cutover is not offered here: records in memory are gone with the process";
+        Err(Error::new(ErrorKind::Unsupported, message).with("backend", KIND))
     }
 
     async fn check(&self) -> Vec<Check> {

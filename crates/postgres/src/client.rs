@@ -1,4 +1,5 @@
-//! A connection for our own statements: each prepared once, each with a deadline of its own.
+//! A connection for our own statements: each prepared once, where there is a session to keep it, and each with a deadline
+//! of its own.
 //!
 //! These go through the driver and not through diesel, since diesel does not pass SQLSTATE on.
 
@@ -7,11 +8,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use changeover_core::{Applied, Error, ErrorKind, Result};
-use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Row, Statement};
 
 use crate::classify;
 use crate::connect::Connector;
+use crate::params::Param;
 use crate::pool::Poolable;
 
 /// What the server is given beyond its own `statement_timeout` before the client stops waiting.
@@ -37,12 +38,12 @@ impl Poolable for PgClient {
 
 impl PgClient {
     /// Runs a statement that only reads.
-    pub(crate) async fn read(&mut self, sql: &Arc<str>, params: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>> {
+    pub(crate) async fn read(&mut self, sql: &Arc<str>, params: &[&dyn Param]) -> Result<Vec<Row>> {
         self.run(sql, params, false).await.map_err(|timeout| timeout.unwrap_or_else(too_long))
     }
 
     /// Runs a statement that writes; errors say whether it may have been stored.
-    pub(crate) async fn write(&mut self, sql: &Arc<str>, params: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>> {
+    pub(crate) async fn write(&mut self, sql: &Arc<str>, params: &[&dyn Param]) -> Result<Vec<Row>> {
         self.run(sql, params, true)
             .await
             .map_err(|timeout| timeout.unwrap_or_else(|| too_long().applied(Applied::Unknown)))
@@ -52,40 +53,18 @@ impl PgClient {
     async fn run(
         &mut self,
         sql: &Arc<str>,
-        params: &[&(dyn ToSql + Sync)],
+        params: &[&dyn Param],
         writes: bool,
     ) -> Result<Vec<Row>, Option<Error>> {
         let limit = self.connector.command_timeout.saturating_add(GRACE);
         let (client, statements) = (&self.client, &mut self.statements);
-        let work =
-            async {
-                let statement = if let Some(statement) = statements.get(sql) {
-                    statement.clone()
-                } else {
-                    let made = client.prepare(sql).await.map_err(|error| {
-                        let error = classify::read_error(&error);
-                        // Nothing was written yet, whatever went wrong.
-                        if writes { error.applied(Applied::No) } else { error }
-                    })?;
-                    statements.insert(Arc::clone(sql), made.clone());
-                    made
-                };
-                let answer = match client.query(&statement, params).await {
-                    // The statement was prepared before the schema changed; it failed as a whole and is prepared anew, once.
-                    Err(error) if is_stale(&error) => {
-                        let made = client.prepare(sql).await.map_err(|error| {
-                            let error = classify::read_error(&error);
-                            if writes { error.applied(Applied::No) } else { error }
-                        })?;
-                        statements.insert(Arc::clone(sql), made.clone());
-                        client.query(&made, params).await
-                    }
-                    answer => answer,
-                };
-                answer.map_err(|error| {
-                    if writes { classify::write_error(&error) } else { classify::read_error(&error) }
-                })
-            };
+        let around = self.connector.around();
+        let work = async {
+            match around {
+                Some(around) => around.run(client, sql, params, writes).await,
+                None => run_prepared(client, statements, sql, params, writes).await,
+            }
+        };
         // Broken until it answered: a caller that is dropped meanwhile leaves a connection that is still busy.
         let was = std::mem::replace(&mut self.broken, true);
         if let Ok(answer) = tokio::time::timeout(limit, work).await {
@@ -100,6 +79,38 @@ impl PgClient {
         });
         Err(None)
     }
+}
+
+async fn run_prepared(
+    client: &Client,
+    statements: &mut HashMap<Arc<str>, Statement>,
+    sql: &Arc<str>,
+    params: &[&dyn Param],
+    writes: bool,
+) -> Result<Vec<Row>> {
+    let values: Vec<_> = params.iter().map(|param| param.value()).collect();
+    // Nothing was written yet, whatever goes wrong.
+    let not_prepared = |error| {
+        let error = classify::read_error(&error);
+        if writes { error.applied(Applied::No) } else { error }
+    };
+    let statement = if let Some(statement) = statements.get(sql) {
+        statement.clone()
+    } else {
+        let made = client.prepare(sql).await.map_err(not_prepared)?;
+        statements.insert(Arc::clone(sql), made.clone());
+        made
+    };
+    let answer = match client.query(&statement, &values).await {
+        // The statement was prepared before the schema changed; it failed as a whole and is prepared anew, once.
+        Err(error) if is_stale(&error) => {
+            let made = client.prepare(sql).await.map_err(not_prepared)?;
+            statements.insert(Arc::clone(sql), made.clone());
+            client.query(&made, &values).await
+        }
+        answer => answer,
+    };
+    answer.map_err(|error| if writes { classify::write_error(&error) } else { classify::read_error(&error) })
 }
 
 /// Undefined column, table or function; a cached plan whose result type would change.

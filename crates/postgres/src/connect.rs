@@ -8,12 +8,14 @@ use std::time::Duration;
 
 use changeover_core::{Error, ErrorKind, Result};
 use secrecy::ExposeSecret;
+use tokio_postgres::error::SqlState;
 use tokio_postgres::tls::MakeTlsConnect;
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, Config, SimpleQueryMessage, Socket};
 
 use crate::classify;
-use crate::settings::{Roles, Settings};
+use crate::pooler::Around;
+use crate::settings::{Pooler, Roles, Settings};
 use crate::tls::{MakeTls, connector};
 use crate::url::{SslMode, Target};
 
@@ -30,6 +32,10 @@ pub(crate) struct Connector {
     session: String,
     /// Connection settings of the user's own.
     own: Vec<(String, String)>,
+    /// Around every statement, where there is no session of ours.
+    around: Option<Around>,
+    /// The setting that says where to connect, if a pooler may not be there.
+    direct: Option<&'static str>,
     pub command_timeout: Duration,
     /// [`OLDEST`], but in a test.
     pub oldest: u32,
@@ -40,7 +46,7 @@ impl Connector {
     pub(crate) fn new(settings: &Settings) -> Result<Self> {
         let millis = settings.command_timeout.as_millis();
         let Roles { owner, app, .. } = &settings.roles;
-        // SET, not start-up options: a pooler in transaction mode refuses those. The role names are checked words.
+        // The role names are checked words.
         let session = format!(
             "SET statement_timeout = {millis}; SET TimeZone = 'UTC'; \
              SELECT pg_catalog.set_config('role', '{app}', false) FROM pg_catalog.pg_roles AS me \
@@ -48,19 +54,68 @@ impl Connector {
                 AND EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = '{app}') \
                 AND (me.rolsuper OR me.rolbypassrls OR EXISTS (SELECT FROM pg_catalog.pg_roles AS o \
                      WHERE o.rolname = '{owner}' AND pg_catalog.pg_has_role(me.oid, o.oid, 'MEMBER'))); \
-             SELECT (EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = '{app}'))::text"
+             SELECT (EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = '{app}'))::text, {DIRECT}"
         );
-        let made = Self::make(&settings.target, session, settings.command_timeout)?;
-        Ok(Self { own: settings.session.clone(), ..made })
+        let direct = (settings.pooler == Pooler::None).then_some("url");
+        let made = Self::make(&settings.target, session, settings.command_timeout, direct)?;
+        let around = (settings.pooler == Pooler::Transaction).then(|| Around::new(settings));
+        Ok(Self { own: settings.session.clone(), around, ..made })
     }
 
     /// For migrations: the login as it is, statements as long as they need.
     pub(crate) fn for_migrations(settings: &Settings) -> Result<Self> {
-        let session = "SET statement_timeout = 0; SET TimeZone = 'UTC'; SELECT 'true'".to_owned();
-        Self::make(&settings.migrate_target, session, Duration::MAX)
+        let session = format!("SET statement_timeout = 0; SET TimeZone = 'UTC'; SELECT 'true', {DIRECT}");
+        let target = settings.migrate_target.as_ref().ok_or_else(|| {
+            Error::new(
+                ErrorKind::Config,
+                "a pooler in transaction mode carries no migrations; set migrate_url to an address of the server itself",
+            )
+        })?;
+        let direct = (settings.pooler != Pooler::Session).then_some("migrate_url");
+        Self::make(target, session, Duration::MAX, direct)
     }
 
-    fn make(target: &Target, session: String, command_timeout: Duration) -> Result<Self> {
+    /// For cutovers: acts as the owner, prints values in one way, and waits for locks only a
+    /// while, since others wait behind it.
+    pub(crate) fn for_cutover(settings: &Settings, module: &str) -> Result<Self> {
+        let owner = &settings.roles.owner;
+        let session = format!(
+            "SET statement_timeout = 0; SET lock_timeout = '10s'; SET idle_in_transaction_session_timeout = '10min'; \
+             SET TimeZone = 'UTC'; SET DateStyle = 'ISO, YMD'; SET IntervalStyle = 'postgres'; SET bytea_output = 'hex'; \
+             SET extra_float_digits = 1; SET synchronous_commit = on; \
+             SET default_transaction_isolation = 'read committed'; \
+             SELECT pg_catalog.set_config('role', '{owner}', false) FROM pg_catalog.pg_roles WHERE rolname = '{owner}'; \
+             SELECT 'true', {DIRECT}"
+        );
+        let target = settings.migrate_target.as_ref().ok_or_else(|| {
+            Error::new(
+                ErrorKind::Config,
+                "a pooler in transaction mode carries no cutover; set migrate_url to an address of the server itself",
+            )
+        })?;
+        let direct = (settings.pooler != Pooler::Session).then_some("migrate_url");
+        let mut made = Self::make(target, session, Duration::MAX, direct)?;
+        made.config
+            .application_name(format!("changeover cutover {module}"))
+            .keepalives_idle(Duration::from_secs(30))
+            .keepalives_interval(Duration::from_secs(10))
+            .keepalives_retries(3);
+        Ok(made)
+    }
+
+    /// For word of appends; `None` if there is no way past the pooler.
+    pub(crate) fn for_listening(settings: &Settings) -> Result<Option<Self>> {
+        let Some(target) = &settings.listen_target else { return Ok(None) };
+        let direct = (settings.pooler != Pooler::Session).then_some("listen_url");
+        Self::make(target, format!("SELECT 'true', {DIRECT}"), settings.command_timeout, direct).map(Some)
+    }
+
+    fn make(
+        target: &Target,
+        session: String,
+        command_timeout: Duration,
+        direct: Option<&'static str>,
+    ) -> Result<Self> {
         let mut config = Config::new();
         config
             .host(&target.host)
@@ -80,11 +135,16 @@ impl Connector {
         if let Some(password) = &target.password {
             config.password(password.expose_secret());
         }
+        if direct.is_some() {
+            config.options("-c changeover.direct=true");
+        }
         Ok(Self {
             config,
             tls: connector(&target.tls)?,
             session,
             own: Vec::new(),
+            around: None,
+            direct,
             command_timeout,
             oldest: OLDEST,
         })
@@ -93,7 +153,7 @@ impl Connector {
     /// A connection to a server that will do, and its driver, session not yet set up.
     pub(crate) async fn raw(&self) -> Result<(Client, Driver)> {
         let (client, driver) =
-            self.config.connect(self.tls.clone()).await.map_err(|error| refused(&error))?;
+            self.config.connect(self.tls.clone()).await.map_err(|error| self.refused(&error))?;
         // Every server says it as it lets a client in, so looking costs nothing.
         check_version(driver.parameter("server_version").unwrap_or_default(), self.oldest)?;
         Ok((client, driver))
@@ -108,18 +168,31 @@ impl Connector {
                 tracing::debug!("a connection to the database ended with an error");
             }
         });
+        if let Some(around) = &self.around {
+            let with_role = around.check(&client).await?;
+            return Ok((client, with_role));
+        }
         let answer =
             client.simple_query(&self.session).await.map_err(|error| classify::read_error(&error))?;
-        let with_role = answer.iter().rev().find_map(|message| match message {
-            SimpleQueryMessage::Row(row) => row.get(0).map(|value| value == "true"),
+        let last = answer.iter().rev().find_map(|message| match message {
+            SimpleQueryMessage::Row(row) => Some((row.get(0) == Some("true"), row.get(1) == Some("true"))),
             _ => None,
         });
+        let (with_role, is_direct) = last.unwrap_or_default();
+        if let (Some(key), false) = (self.direct, is_direct) {
+            return Err(behind_a_pooler(key));
+        }
         for (name, value) in &self.own {
             let bound: [(&(dyn ToSql + Sync), Type); 2] = [(name, Type::TEXT), (value, Type::TEXT)];
             let set = client.query_typed(SET_OWN, &bound).await;
             set.map_err(|error| not_set(name, classify::read_error(&error)))?;
         }
-        Ok((client, with_role.unwrap_or(false)))
+        Ok((client, with_role))
+    }
+
+    /// What goes around every statement, where there is no session of ours.
+    pub(crate) fn around(&self) -> Option<&Around> {
+        self.around.as_ref()
     }
 
     /// The statements that set a session up.
@@ -132,10 +205,33 @@ impl Connector {
         &self.own
     }
 
+    /// Why no connection was had. What the server said is kept, what the network said is told by its kind.
+    fn refused(&self, error: &tokio_postgres::Error) -> Error {
+        match (self.direct, error.code()) {
+            // Poolers know few start-up options and refuse the others so; the server has no quarrel with ours.
+            (Some(key), Some(&SqlState::PROTOCOL_VIOLATION)) => behind_a_pooler(key),
+            _ => refused(error),
+        }
+    }
+
     /// For cancelling a statement.
     pub(crate) fn tls(&self) -> MakeTls {
         self.tls.clone()
     }
+}
+
+/// The start-up option that a server takes and a pooler refuses or forgets, read back.
+const DIRECT: &str = "pg_catalog.current_setting('changeover.direct', true)";
+
+fn behind_a_pooler(key: &str) -> Error {
+    let advice = match key {
+        "url" => {
+            "set pooler = \"transaction\", or pooler = \"session\" if it leaves each client one connection of the server \
+             for as long as the client stays"
+        }
+        _ => "it has to be an address of the server itself",
+    };
+    Error::new(ErrorKind::Config, format!("{key} leads to a connection pooler: {advice}"))
 }
 
 /// Sets one connection setting of the user's own.
@@ -168,7 +264,6 @@ fn check_version(version: &str, oldest: u32) -> Result<()> {
     ))
 }
 
-/// Why no connection was had. What the server said is kept, what the network said is told by its kind.
 fn refused(error: &tokio_postgres::Error) -> Error {
     if error.code().is_some() {
         return classify::read_error(error);

@@ -23,12 +23,15 @@ mod classify;
 mod client;
 mod codec;
 mod connect;
+mod cutover;
 mod events;
 mod lane;
 mod migrate;
 mod module;
+mod params;
 mod playbooks;
 mod pool;
+mod pooler;
 mod settings;
 mod shipped;
 mod statements;
@@ -41,6 +44,7 @@ use std::sync::{Arc, Weak};
 
 use async_trait::async_trait;
 use changeover_core::backend::{Check, Family, Migrations};
+use changeover_core::cutover::CutoverSide;
 use changeover_core::{
     AuditRepository, Backend, BackendSettings, EventStore, ModuleScope, OpenBackend, PlaybookCatalog, Result,
     SettingKey, TenantId,
@@ -54,7 +58,7 @@ use migrate::PostgresMigrations;
 use module::owner_by;
 use playbooks::PostgresPlaybooks;
 use pool::Pools;
-use settings::{KEYS, Settings};
+use settings::{KEYS, Pooler, Settings};
 pub use shipped::{init_scripts, migrations_key};
 pub use transaction::Transaction;
 
@@ -106,7 +110,12 @@ impl OpenPostgres {
         let pools = Pools::new(&settings, &connector);
         // A server that cannot be reached is told of now and not at the first use.
         drop(pools.get().await?);
-        let wakes = Wakes::new(Arc::clone(&pools), connector);
+        let listener = connect::Connector::for_listening(&settings)?.map(Arc::new);
+        if let (Pooler::Transaction, Some(listener)) = (settings.pooler, &listener) {
+            // It may be deaf without failing.
+            drop(listener.client().await?);
+        }
+        let wakes = Wakes::new(Arc::clone(&pools), listener);
         let trails = Arc::new(Trails::new(&pools, settings.hash_chain));
         Ok(Self { settings, pools, wakes, shared: Mutex::default(), trails, migrated: Mutex::default() })
     }
@@ -117,6 +126,22 @@ impl OpenPostgres {
         Transaction::begin(&self.pools, log, Arc::clone(&self.trails))
             .await
             .map_err(|error| error.during("transaction.begin"))
+    }
+
+    /// What stands between, for `doctor`.
+    fn pooler(&self) -> String {
+        let said = match (self.settings.pooler, &self.settings.listen_target) {
+            (Pooler::None, _) => "none",
+            (Pooler::Session, _) => "gives each client a connection of its own, as the settings say",
+            (Pooler::Transaction, Some(_)) => {
+                "every statement is a transaction of its own; word of appends comes past it, by listen_url"
+            }
+            (Pooler::Transaction, None) => {
+                "every statement is a transaction of its own; of appends by other processes a subscription hears within a \
+                 second, at once with listen_url"
+            }
+        };
+        said.to_owned()
     }
 
     async fn shared(&self, scope: &ModuleScope, tenant: &TenantId) -> (Arc<Log>, Arc<Lane<Log>>) {
@@ -200,6 +225,10 @@ impl OpenBackend for OpenPostgres {
         Ok(rows.first().and_then(|row| row.try_get::<_, String>(0).ok()).as_deref() == Some("postgres"))
     }
 
+    fn cutover(&self, scope: &ModuleScope) -> Result<CutoverSide> {
+        Ok(cutover::side(&self.settings, scope))
+    }
+
     async fn check(&self) -> Vec<Check> {
         let mut checks = Vec::new();
         let facts = async {
@@ -242,6 +271,7 @@ impl OpenBackend for OpenPostgres {
                 )
             };
             add("row security", !bypasses, detail);
+            add("pooler", true, self.pooler());
             let encrypted: bool = row.get(4);
             add("encryption", true, if encrypted { "TLS" } else { "none on this connection" }.to_owned());
             let there: bool = row.get(5);

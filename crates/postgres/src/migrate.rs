@@ -27,11 +27,15 @@ pub(crate) struct PostgresMigrations {
     pub known: &'static [Shipped],
 }
 
-/// Where a list of migrations stands in the database.
+/// Where a list of migrations stands in the database: the shipped ones in their order, then those unknown here.
 struct State {
     statuses: Vec<MigrationStatus>,
-    /// How many of the shipped ones, from the first, are applied.
-    applied: usize,
+}
+
+impl State {
+    fn is_applied(&self, it: &Shipped) -> bool {
+        self.statuses.iter().any(|status| status.id == it.id && status.applied_at.is_some())
+    }
 }
 
 impl PostgresMigrations {
@@ -93,19 +97,20 @@ impl PostgresMigrations {
             rows.into_iter().map(|row| ((row.get(0), row.get(1)), row)).collect();
 
         let mut statuses = Vec::new();
-        let mut applied = 0;
-        let mut gap = false;
+        // What all modules share may grow after a family was migrated; the order counts within each.
+        let mut gap = None;
         for it in &shipped {
             let row = found.remove(&(it.module(&self.scope).to_owned(), it.id.to_owned()));
             let problem = match &row {
-                Some(_) if gap => Some("an earlier migration is missing".to_owned()),
+                Some(_) if gap == Some(it.family) => Some("an earlier migration is missing".to_owned()),
                 Some(row) if row.get::<_, String>(3) != it.checksum() => {
                     Some("its text has changed since it was applied".to_owned())
                 }
                 _ => None,
             };
-            applied += usize::from(row.is_some());
-            gap |= row.is_none();
+            if row.is_none() {
+                gap = Some(it.family);
+            }
             statuses.push(MigrationStatus {
                 id: it.id.to_owned(),
                 description: it.description(),
@@ -133,7 +138,7 @@ impl PostgresMigrations {
             .collect::<Result<_>>()?;
         unknown.sort_by(|a, b| a.id.cmp(&b.id));
         statuses.extend(unknown);
-        Ok(State { statuses, applied })
+        Ok(State { statuses })
     }
 
     /// The state, if it is one that this program may go on from.
@@ -188,8 +193,9 @@ impl Migrations for PostgresMigrations {
     async fn up(&self) -> Result<Vec<MigrationStatus>> {
         let work = async {
             let client = self.connect_alone().await?;
-            let from = self.sound_state(&client).await?.applied;
-            for it in self.shipped().into_iter().skip(from) {
+            let state = self.sound_state(&client).await?;
+            let missing: Vec<_> = self.shipped().into_iter().filter(|it| !state.is_applied(it)).collect();
+            for it in &missing {
                 let record = "INSERT INTO changeover._migrations (module, id, description, checksum) VALUES ($1, $2, $3, $4)";
                 let module = it.module(&self.scope);
                 run(
@@ -203,8 +209,9 @@ impl Migrations for PostgresMigrations {
                 .await?;
             }
             self.admit_service(&client).await?;
-            let statuses = self.state(&client).await?.statuses;
-            Ok(statuses.into_iter().skip(from).collect())
+            let mut statuses = self.state(&client).await?.statuses;
+            statuses.retain(|status| missing.iter().any(|it| it.id == status.id));
+            Ok(statuses)
         };
         work.await.map_err(|error: Error| error.during("migrate.up"))
     }
@@ -213,7 +220,7 @@ impl Migrations for PostgresMigrations {
         let work = async {
             let client = self.connect_alone().await?;
             let state = self.sound_state(&client).await?;
-            let applied: Vec<_> = self.shipped().into_iter().take(state.applied).collect();
+            let applied: Vec<_> = self.shipped().into_iter().filter(|it| state.is_applied(it)).collect();
             let back: Vec<_> = applied.iter().rev().take(steps as usize).collect();
             if back.iter().any(|it| it.down.starts_with(REMOVES_RECORDS)) && !accept_data_loss {
                 self.refuse_loss(&client).await?;
@@ -223,13 +230,14 @@ impl Migrations for PostgresMigrations {
             }
             for it in &back {
                 let module = it.module(&self.scope);
-                // With the last one goes the table of records itself.
-                let record = if it.family == BASE {
+                // With the first of all goes the table of records itself.
+                let record = if self.known.first().is_some_and(|first| first.id == it.id) {
                     "SELECT $1::text, $2::text"
                 } else {
                     "DELETE FROM changeover._migrations WHERE module = $1 AND id = $2"
                 };
-                run(&client, it.id, it.down, &self.render(it, it.down), record, &[&module, &it.id]).await?;
+                run(&client, it.id, it.down, &self.render(it, &it.down_sql()), record, &[&module, &it.id])
+                    .await?;
             }
             let ids: Vec<_> = back.iter().map(|it| it.id).collect();
             let mut statuses: Vec<_> =

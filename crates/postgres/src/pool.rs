@@ -10,14 +10,16 @@ use std::time::Duration;
 
 use bb8::{ErrorSink, ManageConnection, Pool, PooledConnection};
 use changeover_core::{Closing, Error, ErrorKind, Result};
+use diesel::connection::CacheSize;
 use diesel::sql_types::Text;
 use diesel_async::pooled_connection::PoolableConnection;
-use diesel_async::{AsyncPgConnection, SimpleAsyncConnection};
+use diesel_async::{AsyncConnection, AsyncPgConnection, SimpleAsyncConnection};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast};
 
-use crate::classify::diesel_error;
+use crate::classify::{diesel_error, lost, read_error};
 use crate::client::PgClient;
 use crate::connect::{Connector, SET_OWN, not_set};
+use crate::pooler::Around;
 use crate::settings::Settings;
 
 /// What can be kept in a pool.
@@ -29,23 +31,47 @@ pub(crate) trait Poolable: Send + Sized + 'static {
     fn is_broken(&mut self) -> bool;
 }
 
-impl Poolable for AsyncPgConnection {
+/// A connection for a user's transaction.
+pub(crate) struct UserConnection {
+    pub conn: AsyncPgConnection,
+    /// Not to be used again.
+    pub spent: bool,
+}
+
+impl Poolable for UserConnection {
     async fn open(connector: &Arc<Connector>) -> Result<Self> {
-        let (client, driver) = connector.raw().await?;
+        let (client, mut driver) = connector.raw().await?;
+        if let Some(around) = connector.around() {
+            let prepare = async {
+                around.check(&client).await?;
+                client.batch_execute(around.begin()).await.map_err(|error| read_error(&error))
+            };
+            tokio::select! {
+                prepared = prepare => prepared?,
+                _ = &mut driver => return Err(lost()),
+            }
+        }
         let refused = |_| Error::new(ErrorKind::Unavailable, "the session could not be set up");
-        let mut conn = Self::try_from_client_and_connection(client, driver).await.map_err(refused)?;
+        let made = AsyncPgConnection::try_from_client_and_connection(client, driver);
+        let mut conn = made.await.map_err(refused)?;
+        if connector.around().is_some() {
+            // What diesel has just set for a session that is not ours is taken back with the transaction.
+            conn.batch_execute("ROLLBACK").await.map_err(|error| diesel_error(&error))?;
+            conn.set_prepared_statement_cache_size(CacheSize::Disabled);
+            return Ok(Self { conn, spent: false });
+        }
         conn.batch_execute(connector.session()).await.map_err(|error| diesel_error(&error))?;
         for (name, value) in connector.own() {
             let set = diesel::sql_query(SET_OWN).bind::<Text, _>(name).bind::<Text, _>(value);
             let set = diesel_async::RunQueryDsl::execute(set, &mut conn).await;
             set.map_err(|error| not_set(name, diesel_error(&error)))?;
         }
-        Ok(conn)
+        Ok(Self { conn, spent: false })
     }
 
     fn is_broken(&mut self) -> bool {
         // True also while a transaction is open, so that a caller who was dropped inside one leaves nothing behind.
-        PoolableConnection::is_broken(self)
+        self.spent || PoolableConnection::is_broken(&mut self.conn)
     }
 }
 
@@ -54,9 +80,10 @@ pub(crate) struct Pools {
     permits: Arc<Semaphore>,
     closing: Closing,
     plain: Shelf<PgClient>,
-    diesel: Shelf<AsyncPgConnection>,
+    diesel: Shelf<UserConnection>,
     max_size: u32,
     wait: Duration,
+    connector: Arc<Connector>,
 }
 
 /// A connection in use; goes back when it is dropped, unless it is broken.
@@ -75,7 +102,13 @@ impl Pools {
             diesel: Shelf::new(settings, 0, connector),
             max_size: settings.max_size,
             wait: settings.connect_timeout,
+            connector: Arc::clone(connector),
         })
+    }
+
+    /// What goes around every statement, where there is no session of ours.
+    pub(crate) fn around(&self) -> Option<&Around> {
+        self.connector.around()
     }
 
     /// A connection for our own statements.
@@ -84,7 +117,7 @@ impl Pools {
     }
 
     /// A connection for a user's transaction.
-    pub(crate) async fn get_diesel(&self) -> Result<Pooled<AsyncPgConnection>> {
+    pub(crate) async fn get_diesel(&self) -> Result<Pooled<UserConnection>> {
         self.take(&self.diesel).await
     }
 

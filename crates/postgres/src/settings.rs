@@ -28,6 +28,21 @@ pub(crate) const KEYS: &[SettingKey] = &[
         secret: true,
         doc: "the same for a login that may change the schema; if absent, url",
     },
+    key(
+        "pooler",
+        ValueKind::OneOf(&["none", "session", "transaction"]),
+        "none",
+        "whether url leads to the server itself, or to a connection pooler in session mode or in transaction mode",
+    ),
+    SettingKey {
+        key: "listen_url",
+        value: ValueKind::Text,
+        default: None,
+        required: false,
+        secret: true,
+        doc: "with pooler = transaction: the same past the pooler, for word of appends by other processes; if absent, \
+              subscriptions look once a second",
+    },
     key("pool.max_size", ValueKind::Integer { min: 1, max: 1_000 }, "10", "most connections in use at once"),
     key("pool.min_idle", ValueKind::Integer { min: 0, max: 1_000 }, "5", "connections kept open when idle"),
     key(
@@ -53,7 +68,12 @@ pub(crate) const KEYS: &[SettingKey] = &[
     key("hash_chain", ValueKind::Bool, "true", "audit records of one correlation id are chained by hash"),
     key("roles.owner", ValueKind::Text, "changeover_owner", "role that owns schemas and functions"),
     key("roles.app", ValueKind::Text, "changeover_app", "role the service acts as"),
-    key("roles.copier", ValueKind::Text, "changeover_copier", "role that copies records in during a cutover"),
+    key(
+        "roles.copier",
+        ValueKind::Text,
+        "changeover_copier",
+        "role that a cutover sees the rows of all tenants by",
+    ),
     SettingKey {
         key: "session.NAME",
         value: ValueKind::Text,
@@ -108,7 +128,11 @@ fn refused(name: &str) -> Option<String> {
 pub(crate) struct Settings {
     pub name: String,
     pub target: Target,
-    pub migrate_target: Target,
+    pub pooler: Pooler,
+    /// `None`: there is no way past the pooler.
+    pub migrate_target: Option<Target>,
+    /// Where word of appends comes from; `None`: there is no way past the pooler.
+    pub listen_target: Option<Target>,
     pub max_size: u32,
     pub min_idle: u32,
     pub connect_timeout: Duration,
@@ -121,6 +145,17 @@ pub(crate) struct Settings {
     pub hash_chain: bool,
     pub roles: Roles,
     pub migrate_on_start: bool,
+}
+
+/// What stands between this program and the server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Pooler {
+    /// Nothing that gives one server's connection to several clients.
+    None,
+    /// A client keeps a server's connection for as long as it stays.
+    Session,
+    /// For a transaction: each may run on another connection, with whatever session state that has.
+    Transaction,
 }
 
 /// The names of our roles in this cluster.
@@ -148,10 +183,27 @@ impl Settings {
             }
         };
         let found = target("url");
-        let migrate = match given.text(KEYS, "migrate_url") {
-            Some(_) => target("migrate_url"),
-            None => found.clone(),
+        let mut direct = |key| if given.text(KEYS, key).is_some() { target(key) } else { None };
+        let (migrate, listen) = (direct("migrate_url"), direct("listen_url"));
+        let pooler = match given.text(KEYS, "pooler") {
+            Some("transaction") => Pooler::Transaction,
+            Some("session") => Pooler::Session,
+            _ => Pooler::None,
         };
+        if pooler == Pooler::Transaction {
+            if migrate.is_none() && given.bool(KEYS, "migrate_on_start").unwrap_or(false) {
+                problems.push(format!(
+                    "backends.{}.migrate_on_start: a pooler in transaction mode carries no migrations; set migrate_url to \
+                     an address of the server itself",
+                    given.name()
+                ));
+            }
+        } else if listen.is_some() {
+            problems.push(format!(
+                "backends.{}.listen_url: has a use only with pooler = \"transaction\"; remove it",
+                given.name()
+            ));
+        }
         for role in ["roles.owner", "roles.app", "roles.copier"] {
             let name = given.text(KEYS, role).unwrap_or_default();
             // Rendered into the migrations as it stands.
@@ -170,15 +222,18 @@ impl Settings {
                 problems.push(format!("backends.{}.session.{name}: {why}", given.name()));
             }
         }
-        let (Some(target), Some(migrate_target), true) = (found, migrate, problems.is_empty()) else {
+        let (Some(target), true) = (found, problems.is_empty()) else {
             return Err(changeover_core::Error::new(changeover_core::ErrorKind::Config, problems.join("\n")));
         };
+        let past_pooler = (pooler != Pooler::Transaction).then(|| target.clone());
         let max_size = u32::try_from(given.integer(KEYS, "pool.max_size")?).unwrap_or(u32::MAX);
         let role = |key: &str| given.text(KEYS, key).unwrap_or_default().to_owned();
         Ok(Self {
             name: given.name().to_owned(),
             target,
-            migrate_target,
+            pooler,
+            migrate_target: migrate.or_else(|| past_pooler.clone()),
+            listen_target: listen.or(past_pooler),
             max_size,
             // A small pool is a plain wish; its default of idle connections follows it.
             min_idle: u32::try_from(given.integer(KEYS, "pool.min_idle")?).unwrap_or(u32::MAX).min(max_size),
@@ -246,6 +301,34 @@ mod tests {
         }
     }
 
+    // X-TEN-009: what a pooler in transaction mode cannot carry goes past it, or is refused.
+    #[test]
+    fn migrations_and_listening_go_past_a_pooler_in_transaction_mode() {
+        let url = || BackendSettings::new("main").with("url", "postgres://u@pooler/d");
+        let direct = Settings::read(&url()).unwrap();
+        assert!(direct.migrate_target.is_some() && direct.listen_target.is_some());
+        let pooled = Settings::read(&url().with("pooler", "transaction")).unwrap();
+        assert_eq!(pooled.pooler, Pooler::Transaction);
+        assert!(pooled.migrate_target.is_none() && pooled.listen_target.is_none());
+        let past = url().with("pooler", "transaction").with("migrate_url", "postgres://o@server/d");
+        let past = Settings::read(&past.with("listen_url", "postgres://u@server/d")).unwrap();
+        let host = |target: Option<Target>| target.map(|target| target.host);
+        assert_eq!(host(past.migrate_target).as_deref(), Some("server"));
+        assert_eq!(host(past.listen_target).as_deref(), Some("server"));
+
+        for (bad, key) in [
+            (url().with("pooler", "statement"), "pooler"),
+            (url().with("pooler", "transaction").with("migrate_on_start", "true"), "migrate_on_start"),
+            (url().with("listen_url", "postgres://u:secret@server/d"), "listen_url"),
+        ] {
+            let error = Settings::read(&bad).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Config);
+            assert!(error.message().starts_with(&format!("backends.main.{key}: ")), "{error}");
+            assert_eq!(error.message().lines().count(), 1, "{error}");
+            assert!(!error.message().contains("secret"), "{error}");
+        }
+    }
+
     // S0-CFG-006: the defaults.
     #[test]
     fn defaults_are_those_of_the_requirements() {
@@ -256,6 +339,7 @@ mod tests {
         assert_eq!(found.max_lifetime, Duration::from_mins(30));
         assert_eq!(found.command_timeout, Duration::from_secs(30));
         assert!(found.shared_commits);
+        assert_eq!(found.pooler, Pooler::None);
         let small = BackendSettings::new("main").with("url", "postgres://u@h/d").with("pool.max_size", "2");
         assert_eq!(Settings::read(&small).unwrap().min_idle, 2);
     }

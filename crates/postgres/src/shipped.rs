@@ -38,24 +38,41 @@ macro_rules! shipped {
 /// Append-only: none is edited or removed once it was released.
 pub(crate) const SHIPPED: &[Shipped] = &[
     shipped!("base", "0001_roles_and_modules"),
+    shipped!("base", "0002_cutover"),
     shipped!("events", "0001_streams_and_events"),
     shipped!("events", "0002_append"),
     shipped!("events", "0003_reads"),
     shipped!("events", "0004_append_without_judging"),
+    shipped!("events", "0005_streams_without_events"),
+    shipped!("events", "0006_cutover"),
     shipped!("audit", "0001_audit_events"),
     shipped!("audit", "0002_record"),
     shipped!("audit", "0003_reads"),
     shipped!("audit", "0004_retention"),
+    shipped!("audit", "0005_cutover"),
     shipped!("playbooks", "0001_catalog"),
     shipped!("playbooks", "0002_writes"),
     shipped!("playbooks", "0003_reads"),
     shipped!("playbooks", "0004_nothing_rounded"),
     shipped!("playbooks", "0005_candidates"),
+    shipped!("playbooks", "0006_cutover"),
 ];
 
 impl Shipped {
     pub(crate) fn checksum(&self) -> String {
         sha256_hex(format!("{}\0{}", self.up, self.down).as_bytes())
+    }
+
+    /// What is run to take it back. `events/0001` as released removes the row of its module, though other families may have
+    /// tables of that module: they keep its owner and its log.
+    pub(crate) fn down_sql(&self) -> String {
+        self.down.replace(
+            "DELETE FROM changeover.module WHERE module = event_store.module_name();",
+            "UPDATE changeover.module AS m SET tables = ARRAY(\
+                 SELECT t FROM pg_catalog.unnest(m.tables) AS t WHERE NOT pg_catalog.starts_with(t, 'event_store.') ORDER BY t) \
+              WHERE m.module = event_store.module_name(); \
+             DELETE FROM changeover.module AS m WHERE m.module = event_store.module_name() AND m.tables = '{}';",
+        )
     }
 
     pub(crate) fn description(&self) -> String {
@@ -204,10 +221,13 @@ mod tests {
             names,
             [
                 "01_base_0001_roles_and_modules.sql",
-                "02_events_0001_streams_and_events.sql",
-                "03_events_0002_append.sql",
-                "04_events_0003_reads.sql",
-                "05_events_0004_append_without_judging.sql"
+                "02_base_0002_cutover.sql",
+                "03_events_0001_streams_and_events.sql",
+                "04_events_0002_append.sql",
+                "05_events_0003_reads.sql",
+                "06_events_0004_append_without_judging.sql",
+                "07_events_0005_streams_without_events.sql",
+                "08_events_0006_cutover.sql"
             ]
         );
         assert!(scripts.iter().all(|(_, text)| text.contains("INSERT INTO changeover._migrations")));

@@ -18,7 +18,8 @@ use crate::audit::{Trail, Trails};
 use crate::classify::diesel_error;
 use crate::events::{Arrays, Log, Outcome, answers, check};
 use crate::module::owner_by;
-use crate::pool::{Pooled, Pools};
+use crate::pool::{Pooled, Pools, UserConnection};
+use crate::pooler::SET_OWN;
 
 /// A transaction on one connection of the pool, with tenant, UTC and time limits set. Dropped without
 /// [`Transaction::commit`] it leaves nothing behind; its connection is given up then.
@@ -27,7 +28,7 @@ use crate::pool::{Pooled, Pools};
 /// writers of the module wait. So they come last, just before the commit: first all appends, then all audit events, so
 /// that no two transactions wait for each other.
 pub struct Transaction {
-    conn: Pooled<AsyncPgConnection>,
+    conn: Pooled<UserConnection>,
     pools: Arc<Pools>,
     log: Arc<Log>,
     trails: Arc<Trails>,
@@ -45,17 +46,31 @@ impl Transaction {
             }
         }
         let mut conn = pools.get_diesel().await?;
-        <AnsiTransactionManager as TransactionManager<AsyncPgConnection>>::begin_transaction(&mut *conn)
-            .await
-            .map_err(|error| diesel_error(&error))?;
-        SetTenant(log.tenant.as_str()).execute(&mut *conn).await.map_err(|error| diesel_error(&error))?;
+        let refused = |error| diesel_error(&error);
+        match pools.around() {
+            None => AnsiTransactionManager::begin_transaction(&mut conn.conn).await.map_err(refused)?,
+            Some(around) => {
+                // Until it turns out that it may be used again.
+                conn.spent = true;
+                AnsiTransactionManager::begin_transaction_sql(&mut conn.conn, around.begin())
+                    .await
+                    .map_err(refused)?;
+                if let Some((names, values)) = around.own() {
+                    let set = diesel::sql_query(SET_OWN)
+                        .bind::<Array<Text>, _>(names)
+                        .bind::<Array<Text>, _>(values);
+                    set.execute(&mut conn.conn).await.map_err(refused)?;
+                }
+            }
+        }
+        SetTenant(log.tenant.as_str()).execute(&mut conn.conn).await.map_err(refused)?;
         Ok(Self { conn, pools: Arc::clone(pools), log, trails, appended: false })
     }
 
     /// The connection, for diesel-async. Row security on your own tables may use
     /// `current_setting('changeover.tenant_id', true)`.
     pub fn conn(&mut self) -> &mut AsyncPgConnection {
-        &mut self.conn
+        &mut self.conn.conn
     }
 
     /// Appends on this connection; what is refused is an error, after which the transaction should be rolled back.
@@ -71,7 +86,7 @@ impl Transaction {
         let log = self.log.id().await?;
         let requests = [request];
         let query = AppendQuery { log: &self.log, arrays: Arrays::of(&requests) };
-        let rows: QueryResult<Vec<AppendRow>> = query.load(&mut *self.conn).await;
+        let rows: QueryResult<Vec<AppendRow>> = query.load(&mut self.conn.conn).await;
         let rows = match rows {
             Ok(rows) => rows,
             Err(error) => return Err(self.refused(&self.log.scope, &error).await),
@@ -109,6 +124,35 @@ impl Transaction {
         }
     }
 
+    /// `Moved` if the module is owned by another backend; if not, that stays so to the end of the transaction. For one that
+    /// neither appends nor records, which find it out by themselves.
+    pub async fn check_owner(&mut self, scope: &ModuleScope) -> Result<()> {
+        let place = |error: diesel::result::Error| diesel_error(&error).during("transaction.commit");
+        // Waits for whoever changes the owner, and keeps the next one waiting.
+        diesel::sql_query(
+            "SELECT pg_catalog.pg_advisory_xact_lock_shared(changeover.lock_key($1, 'module'))",
+        )
+        .bind::<Text, _>(scope.module.as_str())
+        .execute(&mut self.conn.conn)
+        .await
+        .map_err(place)?;
+        // A statement of its own: its snapshot is taken after the lock was had.
+        let found: Vec<FoundOwner> =
+            diesel::sql_query("SELECT owner FROM changeover.module WHERE module = $1")
+                .bind::<Text, _>(scope.module.as_str())
+                .load(&mut self.conn.conn)
+                .await
+                .map_err(place)?;
+        match found.into_iter().next() {
+            Some(FoundOwner { owner }) if owner != "postgres" => {
+                let message = format!("module {} is not owned by this backend but by: {owner}", scope.module);
+                let error = Error::new(ErrorKind::Moved, message).applied(Applied::No);
+                Err(error.with_detail(Detail::Moved { owner }).during("transaction.commit"))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Waits for the turn of a consumer, keeps it until the transaction ends, and says how far the consumer has come. Who
     /// records its progress without taking the turn is not kept from it.
     pub async fn turn(&mut self, consumer: &ConsumerName) -> Result<Option<Checkpoint>> {
@@ -118,14 +162,14 @@ impl Transaction {
         let key = format!("changeover/consumer/{}/{tenant}/{consumer}", self.log.scope.module);
         diesel::sql_query("SELECT pg_catalog.pg_advisory_xact_lock(pg_catalog.hashtextextended($1, 0))")
             .bind::<Text, _>(key)
-            .execute(&mut *self.conn)
+            .execute(&mut self.conn.conn)
             .await
             .map_err(place)?;
         // A statement of its own: its snapshot is taken after the lock was had.
         let found: Found = diesel::sql_query(&*self.log.statements.tracked)
             .bind::<Text, _>(tenant)
             .bind::<Text, _>(consumer.as_str())
-            .get_result(&mut *self.conn)
+            .get_result(&mut self.conn.conn)
             .await
             .map_err(place)?;
         found.tracked.map(|position| Checkpoint::new(log, position)).transpose()
@@ -134,9 +178,12 @@ impl Transaction {
     /// Commits. An error says whether it may have happened. A statement that failed before makes it fail, also if the
     /// caller threw its error away.
     pub async fn commit(mut self) -> Result<()> {
-        if !self.appended {
+        let pooled = self.pools.around().is_some();
+        if pooled || !self.appended {
             // COMMIT of a failed transaction takes everything back and calls that a success; any other statement fails.
-            self.conn.batch_execute("SELECT 1").await.map_err(|error| {
+            let checked =
+                if pooled { self.let_go().await } else { self.conn.conn.batch_execute("SELECT 1").await };
+            checked.map_err(|error| {
                 let message = "an earlier statement of the transaction failed, so nothing is committed; end the \
                                transaction with its error";
                 match diesel_error(&error) {
@@ -147,7 +194,7 @@ impl Transaction {
                 .applied(Applied::No)
             })?;
         }
-        AnsiTransactionManager::commit_transaction(&mut *self.conn).await.map_err(|error| {
+        AnsiTransactionManager::commit_transaction(&mut self.conn.conn).await.map_err(|error| {
             let made = diesel_error(&error).during("commit");
             // An answer of the database is a refusal; no answer says nothing.
             let outcome = if made.kind() == ErrorKind::Unavailable { Applied::Unknown } else { Applied::No };
@@ -159,9 +206,31 @@ impl Transaction {
         Ok(())
     }
 
+    /// Leaves nothing on the server's connection, which goes to another client. Statements of ours and of the user's were
+    /// forgotten one by one; but for a type that it does not know the driver prepares one that it keeps, also for the next
+    /// transaction, which may meet another connection.
+    async fn let_go(&mut self) -> QueryResult<()> {
+        let left: Counted = diesel::sql_query(
+            "SELECT pg_catalog.count(*) AS counted FROM pg_catalog.pg_prepared_statements WHERE name ~ '^s[0-9]+$'",
+        )
+        .get_result(&mut self.conn.conn)
+        .await?;
+        // Counting is one itself, unless the pooler gives them names of its own.
+        if left.counted > 1 {
+            return self.conn.conn.batch_execute("DEALLOCATE ALL").await;
+        }
+        self.conn.spent = false;
+        Ok(())
+    }
+
     /// Takes everything back.
     pub async fn rollback(mut self) -> Result<()> {
-        AnsiTransactionManager::rollback_transaction(&mut *self.conn)
+        if self.pools.around().is_some() {
+            // As in `let_go`, which a failed transaction could not do.
+            let ended = self.conn.conn.batch_execute("ROLLBACK; DEALLOCATE ALL").await;
+            return ended.map_err(|error| diesel_error(&error).during("rollback"));
+        }
+        AnsiTransactionManager::rollback_transaction(&mut self.conn.conn)
             .await
             .map_err(|error| diesel_error(&error).during("rollback"))
     }
@@ -178,6 +247,18 @@ impl std::fmt::Debug for Transaction {
 struct Found {
     #[diesel(sql_type = Nullable<BigInt>)]
     tracked: Option<i64>,
+}
+
+#[derive(QueryableByName)]
+struct FoundOwner {
+    #[diesel(sql_type = Text)]
+    owner: String,
+}
+
+#[derive(QueryableByName)]
+struct Counted {
+    #[diesel(sql_type = BigInt)]
+    counted: i64,
 }
 
 /// Sets the tenant for the transaction, as a bound value (DEF-38).

@@ -1,34 +1,21 @@
-//! The audit repository: what is stored, refused, repeated, chained, and read back.
+//! The audit repository: what is stored, refused, repeated, chained, and read back. Many writers are in `audit_writers`.
 
 #![allow(clippy::unwrap_used, reason = "a test says what it expects by failing")]
 
 mod common;
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use changeover_core::audit::{
     ActorType, AuditFilter, AuditOrder, AuditQuery, Create, NewAuditEvent, Outcome,
 };
 use changeover_core::{Applied, Detail, ErrorKind, Limit, Timestamp, Uuid};
-use changeover_testkit::TestDatabase;
-use changeover_testkit::tokio_postgres::Client;
 use common::audit::{
     all, at, chain, child, event, event_at, linked, migrated, numbers, one, recorded, scope, text, trail,
     trail_of,
 };
 use common::{namespaced, open, settings, tenant};
 use rstest::rstest;
-
-/// Holds the position lock of the module, so that writers gather.
-async fn hold_positions(db: &TestDatabase) -> Client {
-    let client = db.client().await.unwrap();
-    client
-        .batch_execute("BEGIN; SELECT pg_advisory_xact_lock(changeover.lock_key('audit', 'position'))")
-        .await
-        .unwrap();
-    client
-}
 
 fn full() -> NewAuditEvent {
     NewAuditEvent {
@@ -140,120 +127,6 @@ async fn times_from_1970_until_a_little_ahead_are_stored() {
         assert!(refused.message().contains("event_timestamp"), "{refused}");
     }
     assert_eq!(recorded(&*trail).await.len(), 3);
-}
-
-// A26, S3-EDGE-009, S3-PERF-002: a hundred writers: all is there once, in a gap-safe order, with chains that hold.
-#[rstest]
-#[case("true")]
-#[case("false")]
-#[tokio::test(flavor = "multi_thread")]
-async fn a_hundred_writers_lose_and_double_nothing(#[case] shared: &str) {
-    let db = migrated().await;
-    let backend = open(settings(db.url()).with("shared_commits", shared)).await;
-    let trail = backend.audit(&scope(), &tenant("acme")).await.unwrap();
-    let tasks: Vec<_> = (0..100)
-        .map(|task: i64| {
-            let trail = trail.clone();
-            let correlation = format!("c{}", task % 3);
-            tokio::spawn(async move {
-                let events = [linked(task * 3, &correlation), linked(task * 3 + 1, &correlation)];
-                trail.create(all(&events)).await.unwrap();
-                trail.create(one(linked(task * 3 + 2, &correlation))).await.unwrap();
-            })
-        })
-        .collect();
-    for task in tasks {
-        task.await.unwrap();
-    }
-    let events = recorded(&*trail).await;
-    let found: BTreeSet<_> = numbers(&events).into_iter().collect();
-    assert_eq!((events.len(), found.len()), (300, 300));
-    assert!(events.iter().map(|event| event.sequence).eq(1..=300));
-    assert!(events.is_sorted_by_key(|event| event.recorded_at));
-    for correlation in ["c0", "c1", "c2"] {
-        let report = trail.verify(chain(correlation)).await.unwrap();
-        assert!(report.events >= 99, "{report:?}");
-        assert_eq!(report.broken, None);
-    }
-}
-
-// Each caller keeps its own outcome when creates are committed together; a poisoned one fails alone.
-#[tokio::test(flavor = "multi_thread")]
-async fn creates_that_are_committed_together_keep_their_own_outcomes() {
-    let db = migrated().await;
-    db.execute(
-        "ALTER TABLE audit_store.audit_events ADD CONSTRAINT no_poison CHECK (event_type <> 'poison')",
-    )
-    .await
-    .unwrap();
-    let trail = trail(&db).await;
-    let known = event(0);
-    trail.create(one(known.clone())).await.unwrap();
-    let requests = [
-        one(event(1)),
-        one(NewAuditEvent { service_name: text("else"), ..known.clone() }),
-        one(known.clone()),
-        one(child(4, Uuid::now_v7())),
-        one(NewAuditEvent { event_type: text("poison"), ..event(5) }),
-        one(child(6, known.event_id)),
-        one(event_at(7, "1969-01-01T00:00:00Z")),
-        one(event(8)),
-    ];
-    let held = hold_positions(&db).await;
-    let mut tasks = Vec::new();
-    for request in requests {
-        let trail = trail.clone();
-        tasks.push(tokio::spawn(async move { trail.create(request).await }));
-        tokio::time::sleep(Duration::from_millis(30)).await;
-    }
-    drop(held);
-    let mut outcomes = Vec::new();
-    for task in tasks {
-        outcomes
-            .push(task.await.unwrap().map(|made| (made.stored, made.repeated)).map_err(|error| error.kind()));
-    }
-    assert_eq!(
-        outcomes,
-        [
-            Ok((1, 0)),
-            Err(ErrorKind::AlreadyExists),
-            Ok((0, 1)),
-            Err(ErrorKind::NotFound),
-            Err(ErrorKind::Invalid),
-            Ok((1, 0)),
-            Err(ErrorKind::Invalid),
-            Ok((1, 0)),
-        ]
-    );
-    // The child waits for the call that names its parent to be over.
-    assert_eq!(numbers(&recorded(&*trail).await), [0, 1, 8, 6]);
-}
-
-// A38: callers that go away harm nobody.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_cancelled_caller_harms_nobody() {
-    let db = migrated().await;
-    let trail = trail(&db).await;
-    let held = hold_positions(&db).await;
-    let mut tasks: Vec<_> = (0..8)
-        .map(|number| {
-            let trail = trail.clone();
-            tokio::spawn(
-                async move { trail.create(all(&[linked(number, "c"), linked(100 + number, "c")])).await },
-            )
-        })
-        .collect();
-    tokio::time::sleep(Duration::from_millis(200)).await;
-    for task in tasks.drain(..4) {
-        task.abort();
-    }
-    drop(held);
-    for task in tasks {
-        task.await.unwrap().unwrap();
-    }
-    let stored = recorded(&*trail).await.len();
-    assert!((8..=16).contains(&stored) && stored % 2 == 0, "{stored}");
-    assert_eq!(trail.verify(chain("c")).await.unwrap().broken, None);
 }
 
 // S3-AUD-024, X-AUD-030, A24: chains are in recorded order; switched off they are not offered.
@@ -526,7 +399,7 @@ async fn a_namespaced_module_has_events_and_a_trail_of_its_own() {
     let (audit, events) =
         (backend.migrations(&own, Family::Audit).unwrap(), backend.migrations(&own, Family::Events).unwrap());
     events.up().await.unwrap();
-    assert_eq!(audit.up().await.unwrap().len(), 4);
+    assert_eq!(audit.up().await.unwrap().len(), 5);
     assert!(backend.claim(&own).await.unwrap());
     theirs.create(all(&[linked(1, "c"), event_at(2, "2020-01-01T00:00:00Z")])).await.unwrap();
     theirs.ready().await.unwrap();
@@ -534,8 +407,8 @@ async fn a_namespaced_module_has_events_and_a_trail_of_its_own() {
     assert!(recorded(&*trail(&db).await).await.is_empty());
     assert_eq!(theirs.verify(chain("c")).await.unwrap().events, 1);
 
-    assert_eq!(audit.down(4, false).await.unwrap_err().kind(), ErrorKind::Invalid);
-    assert_eq!(audit.down(4, true).await.unwrap().len(), 4);
+    assert_eq!(audit.down(5, false).await.unwrap_err().kind(), ErrorKind::Invalid);
+    assert_eq!(audit.down(5, true).await.unwrap().len(), 5);
     assert_eq!(backend.owner(&own).await.unwrap().as_deref(), Some("postgres"), "its events are still here");
     backend.events(&own, &tenant("acme")).await.unwrap().ready().await.unwrap();
     trail(&db).await.ready().await.unwrap();

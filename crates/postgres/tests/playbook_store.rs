@@ -253,6 +253,12 @@ async fn nobody_writes_while_another_backend_owns_the_module() {
     assert_eq!(get(&catalog, Lookup::Latest).await.unwrap().playbook.status, Status::Active);
 }
 
+/// How many migrations are the family's own: all but what the modules share.
+async fn own_steps(migrations: &dyn changeover_core::backend::Migrations) -> u32 {
+    let all = migrations.status().await.unwrap();
+    u32::try_from(all.iter().filter(|it| !it.id.starts_with("base/")).count()).unwrap()
+}
+
 // P44: a module of the user's own has tables of its own, with several families side by side.
 #[tokio::test(flavor = "multi_thread")]
 async fn modules_with_a_namespace_have_tables_of_their_own() {
@@ -279,12 +285,42 @@ async fn modules_with_a_namespace_have_tables_of_their_own() {
     assert!(catalog_of(&db, "acme").await.list(ListPlaybooks::default()).await.unwrap().playbooks.is_empty());
 
     let migrations = backend.migrations(&own, Family::Playbooks).unwrap();
-    let steps = u32::try_from(migrations.status().await.unwrap().len() - 1).unwrap();
+    let steps = own_steps(&*migrations).await;
     assert_eq!(migrations.down(steps, false).await.unwrap_err().kind(), ErrorKind::Invalid);
     migrations.down(steps, true).await.unwrap();
     assert_eq!(unready.list(ListPlaybooks::default()).await.unwrap_err().kind(), ErrorKind::SchemaMismatch);
     events.ready().await.unwrap();
     catalog(&db).await.ready().await.unwrap();
+}
+
+// P44, DEF-40: with the tables of its events a module does not lose its owner while it has playbooks; with the last it does.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_module_keeps_its_owner_as_long_as_it_has_tables() {
+    let db = TestDatabase::empty().await.unwrap();
+    let backend = open(&db).await;
+    let own = ModuleScope {
+        module: ModuleName::new("scheduler").unwrap(),
+        namespace: Some(Namespace::new("scheduler").unwrap()),
+    };
+    let [events, playbooks] =
+        [Family::Events, Family::Playbooks].map(|family| backend.migrations(&own, family).unwrap());
+    playbooks.up().await.unwrap();
+    events.up().await.unwrap();
+    assert!(backend.claim(&own).await.unwrap());
+    let catalog = backend.playbooks(&own, &TenantId::new("acme").unwrap()).await.unwrap();
+    catalog.put(put([playbook("a", "v1.0.0")])).await.unwrap();
+
+    let steps = own_steps(&*events).await;
+    events.down(steps, false).await.unwrap();
+    assert_eq!(backend.owner(&own).await.unwrap().as_deref(), Some("postgres"));
+    let tables = "SELECT array_to_string(tables, ',') FROM changeover.module";
+    let left: String = db.query(tables, &[]).await.unwrap()[0].get(0);
+    assert_eq!(left, "scheduler_playbook_store.playbook_catalog");
+    catalog.put(put([playbook("b", "v1.0.0")])).await.unwrap();
+
+    let steps = own_steps(&*playbooks).await;
+    playbooks.down(steps, true).await.unwrap();
+    assert_eq!(backend.owner(&own).await.unwrap(), None);
 }
 
 // X-EDGE-089, S2-MIG-003: up, down, up.
@@ -299,15 +335,17 @@ async fn the_migrations_go_down_and_up_again() {
         ids,
         [
             "base/0001_roles_and_modules",
+            "base/0002_cutover",
             "playbooks/0001_catalog",
             "playbooks/0002_writes",
             "playbooks/0003_reads",
             "playbooks/0004_nothing_rounded",
             "playbooks/0005_candidates",
+            "playbooks/0006_cutover",
         ]
     );
     assert!(migrations.up().await.unwrap().is_empty());
-    for steps in [1, 2, 3, 4, 5] {
+    for steps in [1, 2, 3, 4, 5, 6] {
         migrations.down(steps, false).await.unwrap();
         assert_eq!(migrations.up().await.unwrap().len(), steps as usize);
     }

@@ -117,7 +117,7 @@ async fn a_failed_migration_leaves_nothing() {
     let statuses = migrations.status().await.unwrap();
     let applied: Vec<_> =
         statuses.iter().filter(|it| it.applied_at.is_some()).map(|it| it.id.as_str()).collect();
-    assert_eq!(applied, ["base/0001_roles_and_modules"]);
+    assert_eq!(applied, ["base/0001_roles_and_modules", "base/0002_cutover"]);
     let made = "SELECT count(*) FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace \
                 WHERE n.nspname = 'event_store'";
     assert_eq!(db.query(made, &[]).await.unwrap()[0].get::<_, i64>(0), 1);
@@ -188,6 +188,9 @@ async fn a_plain_login_serves_under_row_security() {
     }
     drop(client);
     backend.close().await;
+    // Roles belong to the whole server: they do not go with the database.
+    let all = format!("{login}, {migrator}, {roles}_o, {roles}_a, {roles}_c");
+    db.execute(&format!("DROP OWNED BY {all}; DROP ROLE {all}")).await.unwrap();
 }
 
 // S0-ES-013 to 019, DEF-2, DEF-5: what people who write SQL get.

@@ -7,6 +7,8 @@
 use changeover_core::{Error, ErrorKind};
 use diesel::result::{DatabaseErrorKind, Error as DieselError};
 
+use crate::cutover::gate;
+
 /// How an operation inside of a transaction failed.
 #[derive(Debug)]
 pub(crate) enum Failure {
@@ -86,6 +88,9 @@ pub(crate) fn classify(error: &DieselError) -> Error {
         other => return Error::new(ErrorKind::Unexpected, format!("diesel: {other}")),
     };
     let message = information.message();
+    if message.starts_with(gate::FENCED) {
+        return gate::moved(message);
+    }
     if matches!(kind, DatabaseErrorKind::Unknown) {
         return by_message(message);
     }
@@ -143,6 +148,12 @@ mod tests {
         "PRAGMA writable_schema = ON; UPDATE sqlite_master SET rootpage = 77; PRAGMA writable_schema = RESET",
         "SELECT * FROM t",
         ErrorKind::Corrupt
+    )]
+    #[case::fenced(
+        "",
+        "CREATE TRIGGER f BEFORE INSERT ON t BEGIN SELECT RAISE(ABORT, 'E_FENCED module=t epoch=2 moved_to=x: '); END",
+        "INSERT INTO t VALUES (1)",
+        ErrorKind::Moved
     )]
     #[case::no_table("", "", "SELECT * FROM absent", ErrorKind::SchemaMismatch)]
     #[case::no_column("", "", "SELECT absent FROM t", ErrorKind::SchemaMismatch)]

@@ -24,6 +24,10 @@ use crate::settings::Options;
 pub(crate) enum Role {
     Reader,
     Writer,
+    /// Reads a module's tables for a cutover.
+    Scanner,
+    /// Writes for a cutover: rows as they are given, with no foreign key followed, and never lost once committed.
+    Mover,
 }
 
 /// Opens connections of one role; what bb8 calls a manager.
@@ -52,7 +56,11 @@ impl Opener {
         let mut setup = format!("PRAGMA busy_timeout = {busy}; PRAGMA foreign_keys = ON;");
         match self.role {
             // Turning a file to WAL writes to it, so a reader does not.
-            Role::Reader => setup.push_str("PRAGMA query_only = ON; SELECT count(*) FROM sqlite_master;"),
+            Role::Reader | Role::Scanner => {
+                setup.push_str("PRAGMA query_only = ON; SELECT count(*) FROM sqlite_master;");
+            }
+            // EXTRA is FULL, and in rollback-journal mode outlives a power cut too.
+            Role::Mover => setup.push_str("PRAGMA foreign_keys = OFF; PRAGMA synchronous = EXTRA;"),
             Role::Writer => {
                 setup.push_str("PRAGMA journal_mode = WAL; PRAGMA synchronous = ");
                 setup.push_str(synchronous);

@@ -2,38 +2,79 @@
 
 use std::sync::Arc;
 
-use changeover_core::{Applied, Capabilities, Closing, Error, Result, Support};
+use changeover_core::events::Readiness;
+use changeover_core::{Applied, Capabilities, Closing, Error, ModuleName, ModuleScope, Result, Support};
 use diesel::SqliteConnection;
 
 use crate::classify::Failure;
 use crate::connect::closed;
+use crate::cutover::gate::{self, Gate};
 use crate::database::Database;
 use crate::lane;
 
-/// A store's tables `T` in an opened file, until it is closed.
-pub(crate) struct Handle<T> {
+/// Where every read of a store begins.
+pub(crate) struct Reader<T> {
     pub(crate) database: Arc<Database>,
     pub(crate) tables: Arc<T>,
+    gate: Arc<Gate>,
+}
+
+impl<T: Send + Sync + 'static> Reader<T> {
+    /// Runs `work` in one read transaction. `Moved` when the module was moved from here.
+    pub(crate) async fn read<R: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut SqliteConnection, &T) -> Result<R, Failure> + Send + 'static,
+    ) -> Result<R> {
+        let (tables, gate) = (Arc::clone(&self.tables), Arc::clone(&self.gate));
+        let read = self.database.read(move |conn| {
+            gate.pass(conn)?;
+            work(conn, &tables)
+        });
+        read.await
+    }
+}
+
+impl<T> Clone for Reader<T> {
+    fn clone(&self) -> Self {
+        let (database, tables) = (Arc::clone(&self.database), Arc::clone(&self.tables));
+        Self { database, tables, gate: Arc::clone(&self.gate) }
+    }
+}
+
+/// A store's tables `T` in an opened file, until it is closed.
+pub(crate) struct Handle<T> {
+    pub(crate) reader: Reader<T>,
     pub(crate) adopted: bool,
+    module: ModuleName,
     closed: Closing,
 }
 
 impl<T: Send + Sync + 'static> Handle<T> {
-    pub(crate) fn new(database: &Arc<Database>, tables: T, adopted: bool) -> Self {
-        let closed = Closing::default();
-        Self { database: Arc::clone(database), tables: Arc::new(tables), adopted, closed }
+    pub(crate) fn new(database: &Arc<Database>, scope: &ModuleScope, tables: T, adopted: bool) -> Self {
+        let module = scope.module.clone();
+        let gate = Arc::new(Gate::new(&module));
+        let reader = Reader { database: Arc::clone(database), tables: Arc::new(tables), gate };
+        Self { reader, adopted, module, closed: Closing::default() }
     }
 
-    /// Runs `work` in one read transaction.
+    /// Runs `work` in one read transaction, as [`Reader::read`] does.
     pub(crate) async fn read<R: Send + 'static>(
         &self,
         operation: &'static str,
         work: impl FnOnce(&mut SqliteConnection, &T) -> Result<R, Failure> + Send + 'static,
     ) -> Result<R> {
         self.still_open().map_err(|error| self.place(error, operation))?;
-        let tables = Arc::clone(&self.tables);
-        let read = self.database.read(move |conn| work(conn, &tables));
-        read.await.map_err(|error| self.place(error, operation))
+        self.reader.read(work).await.map_err(|error| self.place(error, operation))
+    }
+
+    /// Whether the store can serve: `verify` looks at its schema.
+    pub(crate) async fn ready(
+        &self,
+        operation: &'static str,
+        verify: impl FnOnce(&mut SqliteConnection, &T) -> Result<(), Failure> + Send + 'static,
+    ) -> Result<Readiness> {
+        let notes = vec![self.note()];
+        self.read(operation, move |conn, tables| verify(conn, tables).map(|()| Readiness { notes })).await
     }
 
     /// Writes through the lane; `run` judges before it writes. `valid` is what the request says of itself.
@@ -48,8 +89,10 @@ impl<T: Send + Sync + 'static> Handle<T> {
         let refuse = |error: Error| self.place(error, operation).applied(Applied::No);
         self.still_open().map_err(refuse)?;
         valid.map_err(refuse)?;
-        let tables = Arc::clone(&self.tables);
-        let submitted = lane::submit(&self.database, records, is_news, move |conn| run(conn, &tables));
+        let (tables, module) = (Arc::clone(&self.reader.tables), self.module.clone());
+        let submitted = lane::submit(&self.reader.database, records, is_news, move |conn| {
+            run(conn, &tables).or_else(|failure| gate::judge_anew(conn, module.as_str(), failure))
+        });
         submitted.await.map_err(|error| self.place(error, operation))
     }
 
@@ -67,13 +110,13 @@ impl<T: Send + Sync + 'static> Handle<T> {
     }
 
     pub(crate) fn place(&self, error: Error, operation: &'static str) -> Error {
-        error.during(operation).with("backend", &self.database.options.name)
+        error.during(operation).with("backend", &self.reader.database.options.name)
     }
 
     /// Of every store of the file, whatever it keeps.
     pub(crate) fn capabilities(&self) -> Capabilities {
         let native = |reason| if self.adopted { Support::No(reason) } else { Support::Yes };
-        let hash_chain = if self.database.options.hash_chain {
+        let hash_chain = if self.reader.database.options.hash_chain {
             native("the tables of an adopted file have no room for digests")
         } else {
             Support::No("`hash_chain = false` in the settings")
@@ -92,7 +135,7 @@ impl<T: Send + Sync + 'static> Handle<T> {
     }
 
     /// For `ready`.
-    pub(crate) fn note(&self) -> String {
+    fn note(&self) -> String {
         let adopted = if self.adopted { "adopted" } else { "native" };
         format!("{adopted} SQLite file, schema up to date")
     }

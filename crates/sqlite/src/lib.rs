@@ -18,6 +18,7 @@ mod audit;
 mod check;
 mod classify;
 mod connect;
+mod cutover;
 mod database;
 mod events;
 mod handle;
@@ -36,6 +37,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use changeover_core::backend::{Check, Family, Migrations};
+use changeover_core::cutover::CutoverSide;
 use changeover_core::{
     AuditRepository, Backend, BackendSettings, Error, ErrorKind, EventStore, ModuleScope, OpenBackend,
     PlaybookCatalog, Result, SettingKey, TenantId,
@@ -45,6 +47,7 @@ use tokio::runtime::{Handle as Runtime, RuntimeFlavor};
 
 use crate::audit::SqliteAudit;
 use crate::audit::tables::AuditTables;
+use crate::cutover::gate;
 use crate::database::Database;
 use crate::events::SqliteEvents;
 use crate::events::log::Tables;
@@ -113,13 +116,14 @@ impl OpenSqlite {
     /// `Unavailable` if the turn to write does not come within `pool.connect_timeout`.
     pub async fn begin(&self, scope: &ModuleScope, tenant: &TenantId) -> Result<Transaction> {
         let events = self.open_events(scope, tenant).await?;
-        Transaction::begin(Arc::clone(&self.database), events.0.tables, tenant.clone()).await
+        let (database, module) = (Arc::clone(&self.database), scope.module.clone());
+        Transaction::begin(database, events.0.reader.tables, module, tenant.clone()).await
     }
 
     async fn open_events(&self, scope: &ModuleScope, tenant: &TenantId) -> Result<SqliteEvents> {
         let adopted = self.prepare(scope, Family::Events, tenant).await?;
         let tables = Tables::new(scope, tenant, &self.database.options);
-        Ok(SqliteEvents(Handle::new(&self.database, tables, adopted)))
+        Ok(SqliteEvents(Handle::new(&self.database, scope, tables, adopted)))
     }
 
     /// Brings the schema up to date if the settings say so; returns whether the tables are those of legacy programs.
@@ -156,14 +160,14 @@ impl OpenBackend for OpenSqlite {
         let adopted = self.prepare(scope, Family::Audit, tenant).await;
         let adopted = adopted.map_err(|error| self.place(error, "backend.audit"))?;
         let tables = AuditTables::new(scope, tenant, &self.database.options);
-        Ok(Arc::new(SqliteAudit(Handle::new(&self.database, tables, adopted))))
+        Ok(Arc::new(SqliteAudit(Handle::new(&self.database, scope, tables, adopted))))
     }
 
     async fn playbooks(&self, scope: &ModuleScope, tenant: &TenantId) -> Result<Arc<dyn PlaybookCatalog>> {
         let adopted = self.prepare(scope, Family::Playbooks, tenant).await;
         let adopted = adopted.map_err(|error| self.place(error, "backend.playbooks"))?;
         let tables = PlaybookTables::new(scope, tenant, &self.database.options);
-        Ok(Arc::new(SqlitePlaybooks(Handle::new(&self.database, tables, adopted))))
+        Ok(Arc::new(SqlitePlaybooks(Handle::new(&self.database, scope, tables, adopted))))
     }
 
     fn migrations(&self, scope: &ModuleScope, family: Family) -> Result<Arc<dyn Migrations>> {
@@ -171,16 +175,25 @@ impl OpenBackend for OpenSqlite {
         Ok(Arc::new(SqliteMigrations { database: Arc::clone(&self.database), schema }))
     }
 
-    /// A file keeps no record of owners before a cutover: it owns what it holds.
+    /// A file keeps no record of owners before a cutover: it owns what it holds. From then on its gate says it.
     async fn owner(&self, scope: &ModuleScope) -> Result<Option<String>> {
         let scope = scope.clone();
-        let held = self.database.read(move |conn| owner::holds_rows(conn, &scope)).await;
-        let held = held.map_err(|error| self.place(error, "backend.owner"))?;
-        Ok(held.then(|| self.kind().to_owned()))
+        let owner = self.database.read(move |conn| match gate::owner(conn, scope.module.as_str())? {
+            Some(owner) => Ok(Some(owner)),
+            None => Ok(owner::holds_rows(conn, &scope)?.then(|| "sqlite".to_owned())),
+        });
+        owner.await.map_err(|error| self.place(error, "backend.owner"))
     }
 
-    async fn claim(&self, _scope: &ModuleScope) -> Result<bool> {
-        Ok(true)
+    async fn claim(&self, scope: &ModuleScope) -> Result<bool> {
+        let module = scope.module.clone();
+        let owner = self.database.read(move |conn| gate::owner(conn, module.as_str())).await;
+        let owner = owner.map_err(|error| self.place(error, "backend.claim"))?;
+        Ok(owner.is_none_or(|owner| owner == self.kind()))
+    }
+
+    fn cutover(&self, scope: &ModuleScope) -> Result<CutoverSide> {
+        Ok(cutover::side(&self.database, scope))
     }
 
     async fn check(&self) -> Vec<Check> {

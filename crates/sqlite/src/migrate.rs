@@ -7,11 +7,12 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use changeover_core::backend::{Family, MigrationStatus, Migrations};
-use changeover_core::{Error, ErrorKind, ModuleScope, Result, Timestamp, Uuid};
+use changeover_core::{Error, ErrorKind, ModuleName, ModuleScope, Result, Timestamp, Uuid};
 use diesel::SqliteConnection;
 use diesel::connection::SimpleConnection;
 
 use crate::classify::{Failure, classify};
+use crate::cutover::gate;
 use crate::database::Database;
 use crate::schema::{
     BASE, Migration, OWN_RECORDS, legacy_tables, migrations, needs_no_transaction, prefix_of, render,
@@ -21,6 +22,7 @@ use crate::sql::{self, Bind};
 /// The schema of one family of one module: what is known, and its place in `_migrations`.
 #[derive(Clone, Debug)]
 pub(crate) struct Schema {
+    module: ModuleName,
     family: Family,
     prefix: String,
     /// Before the ids of a namespaced module: `scheduler.`.
@@ -51,7 +53,8 @@ impl Schema {
     pub(crate) fn new(scope: &ModuleScope, family: Family, backend: &str) -> Self {
         let space = scope.namespace.as_ref().map(|namespace| format!("{namespace}.")).unwrap_or_default();
         let known = BASE.iter().chain(migrations(family)).collect();
-        Self { family, prefix: prefix_of(scope), space, backend: backend.to_owned(), known }
+        let (module, prefix) = (scope.module.clone(), prefix_of(scope));
+        Self { module, family, prefix, space, backend: backend.to_owned(), known }
     }
 
     fn known(&self) -> impl DoubleEndedIterator<Item = &'static Migration> + use<'_> {
@@ -161,6 +164,8 @@ impl Schema {
         let Some(migration) = self.known().find(|known| self.id(known) == next.id) else {
             return Ok(Step::NothingLeft);
         };
+        // The tables of a module that was moved from here stay as they are.
+        gate::refuse_closed(conn, self.module.as_str())?;
         if needs_no_transaction(migration.up) {
             return Ok(Step::Outside(migration));
         }
@@ -266,6 +271,7 @@ impl Schema {
         steps: u32,
         accept_data_loss: bool,
     ) -> Result<(Vec<MigrationStatus>, Option<&'static Migration>), Failure> {
+        gate::refuse_closed(conn, self.module.as_str())?;
         let status = self.status(conn)?;
         refuse_problems(&status)?;
         let records = self.applied(conn)?;

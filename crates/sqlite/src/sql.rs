@@ -5,6 +5,7 @@
 
 use std::ops::ControlFlow;
 
+use changeover_core::cutover::Raw;
 use diesel::connection::LoadConnection;
 use diesel::deserialize::{self, FromSqlRow};
 use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
@@ -25,6 +26,27 @@ pub(crate) enum Bind<'a> {
     Text(&'a str),
     Optional(Option<&'a str>),
     Blob(Option<&'a [u8]>),
+}
+
+/// Any value as the file holds it; its text may be no UTF-8. Its place in the SQL is [`parameter`].
+impl<'a> From<&'a Raw> for Bind<'a> {
+    fn from(raw: &'a Raw) -> Self {
+        match raw {
+            Raw::Null => Self::Blob(None),
+            Raw::Integer(value) => Self::Int(*value),
+            Raw::Real(value) => Self::Real(Some(*value)),
+            Raw::Text(bytes) | Raw::Blob(bytes) => Self::Blob(Some(bytes)),
+        }
+    }
+}
+
+/// How parameter `number` is written for a raw value. The plus takes the affinity away that a CAST would lend to what
+/// it is compared with.
+pub(crate) fn parameter(raw: &Raw, number: usize) -> String {
+    match raw {
+        Raw::Text(_) => format!("+CAST(?{number} AS TEXT)"),
+        _ => format!("?{number}"),
+    }
 }
 
 /// SQL with the values of `?1`, `?2`, ... in this order. Prepared once a connection: the set of texts is fixed.
@@ -116,6 +138,17 @@ impl Row {
     /// The value of a column; null where the statement has no such column.
     pub(crate) fn cell(&self, index: usize) -> &Cell {
         self.0.get(index).unwrap_or(&Cell::Null)
+    }
+
+    /// All values, unjudged.
+    pub(crate) fn into_raws(self) -> impl Iterator<Item = Raw> {
+        self.0.into_iter().map(|cell| match cell {
+            Cell::Null => Raw::Null,
+            Cell::Int(value) => Raw::Integer(value),
+            Cell::Real(value) => Raw::Real(value),
+            Cell::Text(bytes) => Raw::Text(bytes),
+            Cell::Blob(bytes) => Raw::Blob(bytes),
+        })
     }
 }
 

@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use changeover_core::audit::Create;
 use changeover_core::events::{Append, Appended};
-use changeover_core::{Applied, Checkpoint, ConsumerName, Error, ErrorKind, ModuleScope, Result, TenantId};
+use changeover_core::{
+    Applied, Checkpoint, ConsumerName, Error, ErrorKind, ModuleName, ModuleScope, Result, TenantId,
+};
 use diesel::SqliteConnection;
 use diesel::connection::{AnsiTransactionManager, SimpleConnection, TransactionManager};
 use diesel_async::sync_connection_wrapper::SyncConnectionWrapper;
@@ -14,6 +16,7 @@ use crate::audit::create::create;
 use crate::audit::tables::AuditTables;
 use crate::classify::{Failure, classify};
 use crate::connect::Turn;
+use crate::cutover::gate;
 use crate::database::Database;
 use crate::events::append::append;
 use crate::events::log::Tables;
@@ -31,28 +34,34 @@ pub struct Transaction {
     turn: Turn,
     database: Arc<Database>,
     tables: Arc<Tables>,
+    module: ModuleName,
     tenant: TenantId,
     appends: Vec<Append>,
-    records: Vec<(AuditTables, Create)>,
+    records: Vec<(ModuleName, AuditTables, Create)>,
 }
 
 impl Transaction {
     pub(crate) async fn begin(
         database: Arc<Database>,
         tables: Arc<Tables>,
+        module: ModuleName,
         tenant: TenantId,
     ) -> Result<Self> {
         let turn = database.write_turn().await?;
         let opener = database.opener();
+        let moved_from = module.clone();
         let begun = tokio::task::spawn_blocking(move || {
             let mut conn = opener.open()?;
             AnsiTransactionManager::begin_transaction_sql(&mut conn, "BEGIN IMMEDIATE")
                 .map_err(|error| classify(&error))?;
+            // The gate cannot be closed from here to the end: the user's rows are written where the module is.
+            gate::refuse_closed(&mut conn, moved_from.as_str()).map_err(Failure::into_error)?;
             Ok(conn)
         });
         let conn = begun.await.map_err(|_| stopped())??;
         let connection = SyncConnectionWrapper::new(conn);
-        Ok(Self { connection, turn, database, tables, tenant, appends: Vec::new(), records: Vec::new() })
+        let (appends, records) = (Vec::new(), Vec::new());
+        Ok(Self { connection, turn, database, tables, module, tenant, appends, records })
     }
 
     /// The connection, inside of the transaction. Nested transactions of diesel are savepoints in it. Never commit or
@@ -92,7 +101,7 @@ impl Transaction {
     pub fn record(&mut self, scope: &ModuleScope, request: Create) -> Result<()> {
         request.validate().map_err(|error| error.during("transaction.record").applied(Applied::No))?;
         let tables = AuditTables::new(scope, &self.tenant, &self.database.options);
-        self.records.push((tables, request));
+        self.records.push((scope.module.clone(), tables, request));
         Ok(())
     }
 
@@ -103,10 +112,11 @@ impl Transaction {
     /// As `EventStore::append` and `AuditRepository::create` of any of them: nothing of the transaction is stored then,
     /// the user's rows included. Dropped while it runs it happens whole or not at all.
     pub async fn commit(self) -> Result<Vec<Appended>> {
-        let Self { mut connection, turn, database, tables, tenant: _, appends, records } = self;
+        let Self { mut connection, turn, database, tables, module, tenant: _, appends, records } = self;
         // In a task of its own, for the caller may go away between the appends and the commit.
         let finished = tokio::spawn(async move {
-            let finish = move |conn: &mut SqliteConnection| Ok(finish(conn, &tables, &appends, &records));
+            let finish =
+                move |conn: &mut SqliteConnection| Ok(finish(conn, &tables, &module, &appends, &records));
             let answers = connection.spawn_blocking(finish).await;
             drop(connection);
             drop(turn);
@@ -125,8 +135,9 @@ impl Transaction {
 fn finish(
     conn: &mut SqliteConnection,
     tables: &Tables,
+    module: &ModuleName,
     appends: &[Append],
-    records: &[(AuditTables, Create)],
+    records: &[(ModuleName, AuditTables, Create)],
 ) -> Result<Vec<Appended>> {
     let refuse = |failure: Failure| failure.into_error().applied(Applied::No);
     let depth = AnsiTransactionManager::transaction_manager_status_mut(conn).transaction_depth();
@@ -140,10 +151,15 @@ fn finish(
     if !appends.is_empty() || !records.is_empty() {
         refuse_shadows(conn).map_err(refuse)?;
     }
-    let answers = appends.iter().map(|request| append(conn, tables, request).map_err(refuse));
-    let answers = answers.collect::<Result<Vec<_>>>()?;
-    for (tables, request) in records {
-        create(conn, tables, request).map_err(refuse)?;
+    let mut answers = Vec::new();
+    for request in appends {
+        let answer = append(conn, tables, request);
+        let answer = answer.or_else(|failure| gate::judge_anew(conn, module.as_str(), failure));
+        answers.push(answer.map_err(refuse)?);
+    }
+    for (module, tables, request) in records {
+        let created = create(conn, tables, request);
+        created.or_else(|failure| gate::judge_anew(conn, module.as_str(), failure)).map_err(refuse)?;
     }
     AnsiTransactionManager::commit_transaction(conn).map_err(|error| {
         let error = classify(&error);

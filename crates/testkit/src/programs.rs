@@ -160,7 +160,7 @@ async fn start(rung: Rung, bin: &Path) -> Result<Server, String> {
 }
 
 /// Another process may take the port before the server does; then the start fails and says so.
-fn free_port() -> std::io::Result<u16> {
+pub(crate) fn free_port() -> std::io::Result<u16> {
     TcpListener::bind(("127.0.0.1", 0))?.local_addr().map(|address| address.port())
 }
 
@@ -179,7 +179,7 @@ async fn run(command: &mut Command, limit: Duration) -> Result<String, String> {
 }
 
 /// PostgreSQL refuses to run as root.
-fn act_as(command: &mut Command, user: Option<(u32, u32)>) {
+pub(crate) fn act_as(command: &mut Command, user: Option<(u32, u32)>) {
     // A user that may not enter the current folder cannot start a program in it.
     command.current_dir("/");
     if let Some((uid, gid)) = user.filter(|_| is_root()) {
@@ -187,12 +187,12 @@ fn act_as(command: &mut Command, user: Option<(u32, u32)>) {
     }
 }
 
-fn is_root() -> bool {
+pub(crate) fn is_root() -> bool {
     // The owner of a new file is the effective user: std has no other portable way to ask.
     tempfile::tempfile().and_then(|file| file.metadata()).is_ok_and(|it| it.uid() == 0)
 }
 
-fn unprivileged() -> Result<(u32, u32), String> {
+pub(crate) fn unprivileged() -> Result<(u32, u32), String> {
     let users = fs::read_to_string("/etc/passwd").map_err(|error| format!("/etc/passwd: {error}"))?;
     let id = |name: &str| {
         let mut fields =
@@ -200,6 +200,6 @@ fn unprivileged() -> Result<(u32, u32), String> {
         Some((fields.nth(1)?.parse().ok()?, fields.next()?.parse().ok()?))
     };
     id("nobody").or_else(|| id("postgres")).ok_or_else(|| {
-        "this is root, PostgreSQL does not run as root, and there is no user `nobody` to run it as".to_owned()
+        "this is root, the server does not run as root, and there is no user `nobody` to run it as".to_owned()
     })
 }

@@ -32,10 +32,18 @@ pub struct Proxy {
 #[derive(Debug)]
 struct Control {
     network: watch::Sender<Network>,
-    /// The next message of a client that holds these bytes loses its answer.
-    lose_answer_to: Mutex<Option<Vec<u8>>>,
+    lose_answer_to: Mutex<Option<Lost>>,
     /// How often that was ordered: what was sent before an order is not meant by it.
     orders: AtomicU64,
+}
+
+/// Which answer is lost.
+#[derive(Debug)]
+struct Lost {
+    /// To the next message of a client that holds these bytes.
+    sent: Vec<u8>,
+    /// The server has said this by then; else it is told that the client has left.
+    answered: Option<Vec<u8>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -109,9 +117,20 @@ impl Proxy {
     ///
     /// A prepared statement is sent as text only the first time; for later calls give bytes of a parameter.
     pub fn drop_reply_after(&self, pattern: impl Into<Vec<u8>>) {
-        let mut ordered = self.control.pattern();
+        self.lose(Lost { sent: pattern.into(), answered: None });
+    }
+
+    /// Once: from when a client sends `pattern`, its server's answers are kept back, until one of them holds `answered`;
+    /// then the connection is reset. For a client that sends more before it waits for an answer, and through a pooler,
+    /// which drops the work of a client that has left.
+    pub fn drop_reply_until(&self, pattern: impl Into<Vec<u8>>, answered: impl Into<Vec<u8>>) {
+        self.lose(Lost { sent: pattern.into(), answered: Some(answered.into()) });
+    }
+
+    fn lose(&self, lost: Lost) {
+        let mut ordered = self.control.lost();
         self.control.orders.fetch_add(1, Ordering::SeqCst);
-        *ordered = Some(pattern.into());
+        *ordered = Some(lost);
     }
 
     /// [`drop_reply_after`](Self::drop_reply_after) for the next `COMMIT`.
@@ -121,7 +140,7 @@ impl Proxy {
 
     /// Whether the loss that was ordered has happened.
     pub fn reply_was_dropped(&self) -> bool {
-        self.control.pattern().is_none()
+        self.control.lost().is_none()
     }
 
     fn set(&self, mode: Mode) {
@@ -137,20 +156,19 @@ impl Drop for Proxy {
 }
 
 impl Control {
-    fn pattern(&self) -> std::sync::MutexGuard<'_, Option<Vec<u8>>> {
+    fn lost(&self) -> std::sync::MutexGuard<'_, Option<Lost>> {
         self.lose_answer_to.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// True once, when what the client has sent lately ends a search for the pattern.
-    fn loses_answer(&self, sent: &[u8]) -> bool {
-        let mut pattern = self.pattern();
-        let found =
-            pattern.as_ref().is_some_and(|bytes| sent.windows(bytes.len().max(1)).any(|it| it == bytes));
-        if found {
-            *pattern = None;
-        }
-        found
+    /// Once, when what the client has sent lately ends the search for an answer to lose.
+    fn loses_answer(&self, sent: &[u8]) -> Option<Lost> {
+        let mut lost = self.lost();
+        if lost.as_ref().is_some_and(|lost| holds(sent, &lost.sent)) { lost.take() } else { None }
     }
+}
+
+fn holds(bytes: &[u8], pattern: &[u8]) -> bool {
+    bytes.windows(pattern.len().max(1)).any(|it| it == pattern)
 }
 
 async fn accept(listener: TcpListener, target: String, control: Arc<Control>) {
@@ -198,8 +216,10 @@ async fn forward(mut client: TcpStream, target: &str, control: &Control) -> std:
                 }
                 // A pattern may lie across two reads.
                 sent.extend_from_slice(bytes);
-                if control.loses_answer(&sent) {
-                    return finish_unheard(server).await;
+                match control.loses_answer(&sent) {
+                    Some(Lost { answered: None, .. }) => return finish_unheard(server).await,
+                    Some(Lost { answered: Some(last), .. }) => return keep_back(client, server, &last).await,
+                    None => {}
                 }
                 sent.drain(..sent.len().saturating_sub(1024));
             }
@@ -217,6 +237,27 @@ async fn forward(mut client: TcpStream, target: &str, control: &Control) -> std:
 
 async fn thawed(network: &mut watch::Receiver<Network>) {
     let _ = network.wait_for(|now| now.mode != Mode::Frozen).await;
+}
+
+/// The client is heard and gets no answer, up to the one that holds `last`.
+async fn keep_back(mut client: TcpStream, mut server: TcpStream, last: &[u8]) -> std::io::Result<()> {
+    let (mut from_client, mut from_server) = (vec![0; 64 * 1024], vec![0; 64 * 1024]);
+    let mut answers = Vec::new();
+    loop {
+        tokio::select! {
+            read = client.read(&mut from_client) => match read? {
+                0 => return server.shutdown().await,
+                read => server.write_all(&from_client[..read]).await?,
+            },
+            read = server.read(&mut from_server) => {
+                let read = read?;
+                answers.extend_from_slice(&from_server[..read]);
+                if read == 0 || holds(&answers, last) {
+                    return Ok(());
+                }
+            }
+        }
+    }
 }
 
 /// The server does all it was sent, sees the end of the input and leaves. Only then is the client's

@@ -15,6 +15,7 @@ use changeover_conformance::{
     AuditTamper, Column, Family, Fault, Faults, Harness, Mutant, Outcome, StartError, Subject, run,
 };
 use changeover_core::backend::{Check, Migrations};
+use changeover_core::cutover::CutoverSide;
 use changeover_core::{
     AuditRepository, Backend, BackendSettings, EventStore, ModuleScope, OpenBackend, PlaybookCatalog, Result,
     TenantId,
@@ -148,6 +149,10 @@ impl<F: Spoils> OpenBackend for Broken<F> {
 
     async fn claim(&self, scope: &ModuleScope) -> Result<bool> {
         self.inner.claim(scope).await
+    }
+
+    fn cutover(&self, scope: &ModuleScope) -> Result<CutoverSide> {
+        self.inner.cutover(scope)
     }
 
     async fn check(&self) -> Vec<Check> {

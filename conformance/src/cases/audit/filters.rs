@@ -108,7 +108,8 @@ async fn recorded_events(store: &dyn AuditRepository) -> Vec<NewAuditEvent> {
                 state ^= state << 13;
                 state ^= state >> 7;
                 state ^= state << 17;
-                (filter.make)(&mut new, state.is_multiple_of(2));
+                // The first event passes all filters at once.
+                (filter.make)(&mut new, number == 0 || state.is_multiple_of(2));
             }
             new
         })
@@ -155,7 +156,9 @@ pub async fn every_filter_and_every_pair_holds(h: &dyn AnyHarness) {
     }
     let all: Vec<_> = table.iter().collect();
     let found = query(&*store, asking(&all), AuditOrder::Recorded).await;
-    assert_eq!(ids(&found), expected(&events, &all), "all filters at once");
+    let wanted = expected(&events, &all);
+    assert!(!wanted.is_empty(), "all filters at once say nothing");
+    assert_eq!(ids(&found), wanted, "all filters at once");
 }
 
 /// The number of events that pass a filter is the number that a query gives. (A36)

@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use changeover_core::audit::{AuditFilter, AuditQuery, Create, Keep, Retain, VerifyChain};
+use changeover_core::audit::{AuditFilter, AuditQuery, Create, Keep, NewAuditEvent, Retain, VerifyChain};
 use changeover_core::backend::Family;
 use changeover_core::{AuditRepository, Detail, ErrorKind, TenantId, Timestamp, Uuid};
 
 use crate::forward::Forward;
 use crate::harness::{AnyHarness, RawRow};
 use crate::support::audit::{
-    chained, create, event, full, get, ids, look, new_ids, open, open_on, recorded, text,
+    at, chained, create, event, full, get, ids, look, new_ids, open, open_on, recorded, text,
 };
 use crate::support::{Must, in_time, limit, or_note, refused};
 
@@ -146,7 +146,16 @@ pub async fn repository_works_behind_any_pointer(h: &dyn AnyHarness) {
 pub async fn stored_records_cannot_be_changed(h: &dyn AnyHarness) {
     let store = open(h).await;
     create(&*store, &[full(1)]).await;
+    // What retention leaves of a chain must stay as well.
+    let expired =
+        NewAuditEvent { event_timestamp: at("2020-01-01T00:00:00Z"), ..chained(1, "c-1").remove(0) };
+    create(&*store, &[expired]).await;
     create(&*store, &chained(2, "c-1")).await;
+    if store.capabilities().retention.is_yes() {
+        let rules = vec![Keep { category: text("gateway"), days: 365 }];
+        let request = Retain { rules, now: at("2021-06-01T00:00:00Z"), dry_run: false, limit: limit(10) };
+        assert_eq!(store.retain(request).await.must("retain").removed[0].1, 1);
+    }
     let before = look(h, &*store).await;
     if let Some(let_through) = or_note("change stored records by SQL", h.faults().change_audit().await) {
         assert_eq!(let_through, Vec::<String>::new());

@@ -14,7 +14,7 @@ use crate::harness::{AnyHarness, OpenOptions};
 use crate::support::audit::{
     chained, create, event, event_at, full, get, ids, look, new_ids, open, query, recorded, text,
 };
-use crate::support::{Must, json, limit, or_note, refused, without};
+use crate::support::{Must, json, limit, logged, or_note, refused, without};
 
 async fn store_of(h: &dyn AnyHarness, client: &dyn OpenBackend, name: &str) -> Arc<dyn AuditRepository> {
     let tenant = TenantId::new(name).must("a tenant");
@@ -104,7 +104,7 @@ pub async fn conflict_tells_nothing_of_another_tenant(h: &dyn AnyHarness) {
     let other = NewAuditEvent { event_type: text("other"), ..own.clone() };
     let error = refused(b.create(Create { events: vec![other] }).await, ErrorKind::AlreadyExists);
     assert_eq!(error.detail(), Some(&Detail::Exists { id: own.event_id }));
-    let shown = format!("{error} {error:?}");
+    let shown = logged(&error);
     assert!(!shown.contains("acme") && !shown.contains("of-acme-only"), "{shown}");
     assert_eq!(get(&*b, own.event_id).await.must("the event").event, own);
 }
@@ -165,9 +165,12 @@ pub async fn page_token_of_another_tenant_opens_nothing(h: &dyn AnyHarness) {
         let request = AuditQuery { order, limit: limit(2), ..AuditQuery::default() };
         let token = a.query(request.clone()).await.must("a page").next;
         assert!(token.is_some());
-        if let Ok(page) = b.query(AuditQuery { page: token, ..request }).await {
-            let own = new_ids(&of_b);
-            assert!(ids(&page.events).iter().all(|id| own.contains(id)), "another's records are shown");
+        match b.query(AuditQuery { page: token, ..request }).await {
+            Ok(page) => {
+                let own = new_ids(&of_b);
+                assert!(ids(&page.events).iter().all(|id| own.contains(id)), "another's records are shown");
+            }
+            Err(error) => assert_eq!(error.kind(), ErrorKind::Invalid, "{error}"),
         }
     }
 }

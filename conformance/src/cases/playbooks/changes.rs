@@ -172,14 +172,21 @@ pub async fn changes_at_once_leave_one_of_them_whole(h: &dyn AnyHarness) {
         let mut answers: Vec<Playbook> = Vec::new();
         for number in 1..=10 {
             let count = writer * 100 + number;
-            match catalog.change(change_of("restart", "v1.0.0", figures(count, count, None))).await {
-                Ok(answer) => answers.push(answer),
-                Err(error) => assert!(error.kind().is_transient(), "{error}"),
-            }
+            let mut tries = 0;
+            let answer = loop {
+                let edit = figures(count, count, None);
+                match catalog.change(change_of("restart", "v1.0.0", edit)).await {
+                    Ok(answer) => break answer,
+                    Err(error) => assert!(error.kind().is_transient() && tries < 50, "{error}"),
+                }
+                tries += 1;
+            };
+            answers.push(answer);
         }
         answers
     });
     let mut answers = futures::future::join_all(writers).await.concat();
+    assert_eq!(answers.len(), 40);
     answers.sort_by_key(|answer| answer.updated_at);
     assert!(
         answers.windows(2).all(|pair| pair[0].updated_at < pair[1].updated_at),

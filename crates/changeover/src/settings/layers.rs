@@ -15,8 +15,9 @@ use super::{Given, PersistenceOptions, Source, Value};
 
 const PREFIX: &str = "CHANGEOVER_";
 const CONFIG: &str = "CHANGEOVER_CONFIG";
-/// Variables that are no settings; and those of the test kit, which tests hand on to the programs they run.
-const RESERVED: [&str; 2] = [CONFIG, "CHANGEOVER_LOG"];
+/// Variables that are no settings: of the command, and of an example, beside which other programs run. And those of the test
+/// kit, which tests hand on to the programs they run.
+const RESERVED: [&str; 3] = [CONFIG, "CHANGEOVER_LOG", "CHANGEOVER_EXAMPLE_POSTGRES_URL"];
 const OF_TESTS: &str = "CHANGEOVER_TEST_";
 const DEFAULT_FILE: &str = "changeover.toml";
 

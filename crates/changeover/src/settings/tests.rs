@@ -224,6 +224,7 @@ fn layers_win_in_order_and_every_value_has_its_source() {
             ("CHANGEOVER_PERSISTENCE__DEFAULT", "main"),
             ("CHANGEOVER_TENANT", "007"),
             ("CHANGEOVER_LOG", "debug"),
+            ("CHANGEOVER_EXAMPLE_POSTGRES_URL", "postgres://localhost/orders"),
             ("CHANGEOVER_CONFIG", "elsewhere"),
             ("OTHER", "x"),
         ])

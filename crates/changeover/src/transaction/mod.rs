@@ -2,12 +2,14 @@
 
 mod connection;
 mod error;
+mod owner;
 mod query;
 #[cfg_attr(
     not(all(feature = "sqlite", feature = "postgres")),
     allow(
         clippy::unnecessary_wraps,
         clippy::unused_async,
+        unused_variables,
         reason = "with one backend there is nothing to choose"
     )
 )]
@@ -25,7 +27,6 @@ pub use error::TxError;
 pub use query::RunQueryDsl;
 #[cfg(feature = "postgres")]
 use sides::PostgresConn;
-use sides::Sides;
 #[cfg(feature = "sqlite")]
 use sides::SqliteConn;
 
@@ -42,6 +43,9 @@ impl Module {
     /// future take everything back. `Unsupported` where there is no database; `Config` on a current-thread runtime.
     ///
     /// On SQLite other writers of the file wait for the transaction, so do nothing slow in it.
+    ///
+    /// It begins where the module is, and waits while a cutover lets nobody write. `Moved` if the module was moved while it
+    /// ran: nothing was stored, and who repeats it begins at the new owner.
     ///
     /// ```no_run
     /// use changeover::{Result, RunQueryDsl, StreamEvent, Uuid};
@@ -91,32 +95,24 @@ impl Module {
         F: AsyncFnOnce(&mut Tx) -> Result<T, TxError>,
     {
         Connection::check_runtime()?;
-        let (backend, sides) = self.begin().await?;
-        let conn = Connection { sides };
-        let mut tx = Tx { conn, appends: Vec::new(), records: Vec::new(), module: self.clone(), backend };
-        match work(&mut tx).await {
-            Ok(value) => {
-                tx.commit().await?;
-                Ok(value)
-            }
+        let (owner, sides) = self.begin().await?;
+        let (module, name) = (self.clone(), owner.name.clone());
+        let (appends, records, audits) = Default::default();
+        let mut tx = Tx { conn: Connection { sides }, appends, records, audits, module, backend: name };
+        let failed = match work(&mut tx).await {
+            Ok(value) => match tx.commit().await {
+                Ok(()) => return Ok(value),
+                Err(error) => error,
+            },
             Err(error) => {
                 // What went wrong first is told; a connection that cannot roll back is given up.
                 if let Err(second) = tx.conn.sides.rollback().await {
                     tracing::warn!(error = %second, "the transaction was ended by closing its connection");
                 }
-                Err(error)
+                error
             }
-        }
-    }
-
-    /// The name of the owner, and a transaction of it.
-    async fn begin(&self) -> Result<(String, Sides)> {
-        let (name, backend) = self.opened().await?;
-        let begun = Sides::begin(&*backend, self.scope(), self.tenant()).await;
-        match begun {
-            Ok(sides) => Ok((name, sides)),
-            Err(error) => Err(error.with("module", self.name().as_str()).with("backend", name)),
-        }
+        };
+        Err(self.judge(failed, &owner).await)
     }
 }
 
@@ -126,6 +122,8 @@ pub struct Tx {
     appends: Vec<Result<Append>>,
     /// In their order, those of one module together.
     records: Vec<Result<(ModuleScope, Create)>>,
+    /// The other modules whose audit trails are written.
+    audits: Vec<Module>,
     module: Module,
     /// The name of the backend.
     backend: String,
@@ -214,35 +212,62 @@ impl Tx {
         }
     }
 
-    fn check_audit(&self, audit: &Audit) -> Result<ModuleScope> {
-        let tenant = self.module.tenant();
-        let other = match audit.module() {
-            Some(other) if other.tenant() == tenant && other.owner_name() == self.backend => {
-                return Ok(other.scope().clone());
+    fn check_audit(&mut self, audit: &Audit) -> Result<ModuleScope> {
+        match audit.module() {
+            Some(other) if other.tenant() == self.module.tenant() => {
+                self.audits.push(other.clone());
+                Ok(other.scope().clone())
             }
             Some(other) => {
-                format!("of module {} on {} for tenant {}", other.name(), other.owner_name(), other.tenant())
+                Err(self.foreign(&format!("of module {} for tenant {}", other.name(), other.tenant())))
             }
-            None => "that was given".to_owned(),
-        };
-        let message = format!(
-            "an audit trail {other} cannot be part of a transaction of module {} on {} for tenant {tenant}",
-            self.module.name(),
-            self.backend
-        );
-        Err(Error::new(ErrorKind::Invalid, message).during("transaction.record"))
+            None => Err(self.foreign("that was given")),
+        }
     }
 
-    async fn commit(self) -> Result<(), TxError> {
-        let appends = self.appends.into_iter().collect::<Result<Vec<_>>>();
-        let records = self.records.into_iter().collect::<Result<Vec<_>>>();
-        match appends.and_then(|appends| Ok((appends, records?))) {
-            Ok((appends, records)) => Ok(self.conn.sides.commit(appends, records).await?),
-            Err(error) => {
-                self.conn.sides.rollback().await?;
-                Err(error.into())
+    fn foreign(&self, audit: &str) -> Error {
+        let message = format!(
+            "an audit trail {audit} cannot be part of a transaction of module {} on {} for tenant {}",
+            self.module.name(),
+            self.backend,
+            self.module.tenant()
+        );
+        Error::new(ErrorKind::Invalid, message).during("transaction.record")
+    }
+
+    /// That the other modules are where the transaction is.
+    async fn check_owners(&self) -> Result<()> {
+        for other in &self.audits {
+            other.look_again().await;
+            let (owner, _) = other.owner().await?;
+            if owner != self.backend {
+                return Err(self.foreign(&format!("of module {} on {owner}", other.name())));
             }
         }
+        Ok(())
+    }
+
+    async fn commit(mut self) -> Result<(), TxError> {
+        let owners = self.check_owners().await;
+        let appends = self.appends.into_iter().collect::<Result<Vec<_>>>();
+        let records = self.records.into_iter().collect::<Result<Vec<_>>>();
+        let flush = owners.and(appends).and_then(|appends| Ok((appends, records?)));
+        let (appends, records) = match flush {
+            Ok(flush) => flush,
+            Err(error) => {
+                self.conn.sides.rollback().await?;
+                return Err(error.into());
+            }
+        };
+        // A write of events or audit events finds it out by itself.
+        if appends.is_empty()
+            && records.is_empty()
+            && let Err(error) = self.conn.sides.check_owner(self.module.scope()).await
+        {
+            self.conn.sides.rollback().await?;
+            return Err(error.into());
+        }
+        Ok(self.conn.sides.commit(appends, records).await?)
     }
 }
 

@@ -107,6 +107,16 @@ impl Sides {
         }
     }
 
+    /// That the database is still the owner, and is to the end of the transaction. A fenced file lets none begin.
+    pub(super) async fn check_owner(&mut self, scope: &ModuleScope) -> Result<()> {
+        match self {
+            #[cfg(feature = "sqlite")]
+            Self::Sqlite(_) => Ok(()),
+            #[cfg(feature = "postgres")]
+            Self::Postgres(Side(transaction)) => transaction.check_owner(scope).await,
+        }
+    }
+
     pub(super) async fn rollback(self) -> Result<()> {
         match self {
             // Its connection is closed with it, which is what takes everything back.

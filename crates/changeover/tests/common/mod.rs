@@ -8,7 +8,7 @@
 
 use changeover::transaction::Connection;
 use changeover::{Db, Error, PersistenceOptions, Result, RunQueryDsl, StreamEvent, TxError, Uuid};
-use changeover_testkit::TestDatabase;
+use changeover_testkit::{Pooler, TestDatabase, with_user};
 use diesel::prelude::*;
 use diesel_async::SimpleAsyncConnection;
 use serde::{Deserialize, Serialize};
@@ -91,6 +91,8 @@ pub const TABLE: &str =
 pub enum Sql {
     Sqlite,
     Postgres,
+    /// PostgreSQL behind a pooler in transaction mode.
+    Pooled,
 }
 
 /// A database of a kind, and what keeps it there.
@@ -98,6 +100,7 @@ pub struct Place {
     pub db: Db,
     pub dir: TempDir,
     pub server: Option<TestDatabase>,
+    pub pooler: Option<Pooler>,
 }
 
 /// Settings with a backend of each kind, `sqlite` and `postgres`; the caller names the modules.
@@ -122,13 +125,21 @@ pub async fn place(sql: Sql) -> Place {
     let dir = tempfile::tempdir().unwrap();
     let server = match sql {
         Sql::Sqlite => None,
-        Sql::Postgres => Some(TestDatabase::empty().await.unwrap()),
+        Sql::Postgres | Sql::Pooled => Some(TestDatabase::empty().await.unwrap()),
     };
     let word = match sql {
         Sql::Sqlite => "sqlite",
-        Sql::Postgres => "postgres",
+        Sql::Postgres | Sql::Pooled => "postgres",
     };
-    let options = options(&dir, server.as_ref()).with("persistence.default", word);
+    let mut options = options(&dir, server.as_ref()).with("persistence.default", word);
+    let mut pooler = None;
+    if let (Sql::Pooled, Some(server)) = (sql, &server) {
+        let before = pooler.insert(pooled(server).await);
+        options = options
+            .with("backends.postgres.url", before.url(&with_user(server.url(), LOGIN, None)))
+            .with("backends.postgres.pooler", "transaction")
+            .with("backends.postgres.migrate_url", server.url());
+    }
     let db = changeover::connect_with(options, changeover::registry()).await.unwrap();
     db.events("orders").unwrap().store().await.unwrap();
     if let Some(server) = &server {
@@ -138,5 +149,17 @@ pub async fn place(sql: Sql) -> Place {
         let make = module.transaction(async |tx| Ok(tx.conn().batch_execute(TABLE).await?));
         make.await.unwrap();
     }
-    Place { db, dir, server }
+    Place { db, dir, server, pooler }
+}
+
+/// What the service logs in as through a pooler; the migration makes it a member of the application's role.
+const LOGIN: &str = "changeover_test_facade";
+
+async fn pooled(server: &TestDatabase) -> Pooler {
+    // Roles belong to the whole server, and another test may be making it at this moment.
+    let login = format!(
+        "DO $$ BEGIN CREATE ROLE {LOGIN} LOGIN; EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL; END $$"
+    );
+    server.execute(&login).await.unwrap();
+    Pooler::start(server.url(), &[LOGIN], 3).await.unwrap()
 }

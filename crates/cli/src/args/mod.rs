@@ -1,6 +1,7 @@
 //! What can be typed: the commands, their options and the help texts.
 
 mod audit;
+mod cutover;
 mod events;
 mod parse;
 mod playbooks;
@@ -13,6 +14,9 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
 pub use self::audit::{Audit, Filter as AuditFilter, Query, Retain};
+pub use self::cutover::{
+    Cutover, Decided, Of, Plan as CutoverPlan, Quarantine, Report, Run as CutoverRun, Stores,
+};
 pub use self::events::{Events, Module, Read, Tail};
 use self::parse::{family, module, tenant};
 pub use self::playbooks::{Module as PlaybookModule, Playbooks, Search};
@@ -45,7 +49,8 @@ Examples:
   changeover doctor
   changeover events import history.jsonl
   changeover audit query --category notification --start 24h
-  changeover playbooks search 'pods crash loop'";
+  changeover playbooks search 'pods crash loop'
+  changeover cutover plan events";
 
 /// What every command understands.
 #[derive(Args)]
@@ -95,6 +100,9 @@ pub enum Command {
     /// Import, export and search playbooks, list their versions
     #[command(subcommand)]
     Playbooks(Playbooks),
+    /// Move a module from SQLite to PostgreSQL while it takes writes, and back
+    #[command(subcommand)]
+    Cutover(Cutover),
     /// Print a completion script for a shell
     #[command(
         after_help = "Examples:\n  changeover completions bash > ~/.local/share/bash-completion/completions/changeover\n  \

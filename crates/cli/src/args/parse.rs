@@ -1,7 +1,11 @@
 //! Text of the command line as values; the error is what clap tells.
 
+use std::time::Duration;
+
 use changeover::audit::{ActorType, AuditToken, Keep, Outcome};
 use changeover::backend::Family;
+use changeover::cutover::contract::Raw;
+use changeover::cutover::convert::Loss;
 use changeover::events::{StreamId, Version};
 use changeover::playbooks::PlaybookId;
 use changeover::{AggregateType, Checkpoint, EventType, Limit, ModuleName, TenantId, Text};
@@ -103,7 +107,98 @@ pub fn confidence(text: &str) -> Result<f64, String> {
     number.ok_or_else(|| "allowed is a number from 0 to 1".to_owned())
 }
 
+/// `10s`, `500ms`, `2m`, `1h`.
+pub fn duration(text: &str) -> Result<Duration, String> {
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let number = text[..digits].parse::<u64>().ok();
+    let millis = match &text[digits..] {
+        "ms" => Some(1),
+        "s" => Some(1_000),
+        "m" => Some(60_000),
+        "h" => Some(3_600_000),
+        _ => None,
+    };
+    let found = number.zip(millis).and_then(|(number, millis)| number.checked_mul(millis));
+    found.map(Duration::from_millis).ok_or_else(|| "allowed is a time like 500ms, 10s, 2m".to_owned())
+}
+
+pub fn loss(text: &str) -> Result<Loss, String> {
+    Loss::ALL.iter().copied().find(|loss| loss.as_str() == text).ok_or_else(|| {
+        let allowed: Vec<_> = Loss::ALL.iter().map(|loss| loss.as_str()).collect();
+        format!("allowed are {}", allowed.join(", "))
+    })
+}
+
+pub fn share(text: &str) -> Result<f64, String> {
+    let number = text.parse().ok().filter(|number| *number > 0.0 && *number <= 1.0);
+    number.ok_or_else(|| "allowed is a number above 0 up to 1".to_owned())
+}
+
+/// `COLUMN=TEXT`, `COLUMN:int=N`, `COLUMN:real=N`, `COLUMN:hex=BYTES`, `COLUMN:null`.
+pub fn value(text: &str) -> Result<(String, Raw), String> {
+    const ALLOWED: &str =
+        "allowed is COLUMN=TEXT, COLUMN:int=NUMBER, COLUMN:real=NUMBER, COLUMN:hex=BYTES or COLUMN:null";
+    let (name, value) = match text.split_once('=') {
+        Some((name, value)) => (name, Some(value)),
+        None => (text, None),
+    };
+    let (column, class) = match name.split_once(':') {
+        Some((column, class)) => (column, Some(class)),
+        None => (name, None),
+    };
+    let raw = match (class, value) {
+        (None, Some(text)) => Some(Raw::Text(text.as_bytes().to_vec())),
+        (Some("int"), Some(number)) => number.parse().ok().map(Raw::Integer),
+        (Some("real"), Some(number)) => number.parse().ok().map(Raw::Real),
+        (Some("hex"), Some(digits)) => bytes(digits).map(Raw::Blob),
+        (Some("null"), None) => Some(Raw::Null),
+        _ => None,
+    };
+    match raw {
+        Some(raw) if !column.is_empty() => Ok((column.to_owned(), raw)),
+        _ => Err(ALLOWED.to_owned()),
+    }
+}
+
+fn bytes(digits: &str) -> Option<Vec<u8>> {
+    if !digits.len().is_multiple_of(2) || !digits.bytes().all(|it| it.is_ascii_hexdigit()) {
+        return None;
+    }
+    (0..digits.len()).step_by(2).map(|at| u8::from_str_radix(&digits[at..at + 2], 16).ok()).collect()
+}
+
 #[expect(clippy::needless_pass_by_value, reason = "as `map_err` gives it")]
 fn told(error: changeover::Error) -> String {
     error.message().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_of_a_repair_have_the_class_that_is_said() {
+        let read = |text| value(text).map(|(column, raw)| (column, raw.class()));
+        assert_eq!(value("a=b=c").unwrap(), ("a".to_owned(), Raw::Text(b"b=c".to_vec())));
+        assert_eq!(value("a:int=-7").unwrap().1, Raw::Integer(-7));
+        assert_eq!(value("a:hex=00fF").unwrap().1, Raw::Blob(vec![0, 255]));
+        assert_eq!(read("a:real=0.5"), Ok(("a".to_owned(), "real")));
+        assert_eq!(read("a:null"), Ok(("a".to_owned(), "null")));
+        assert_eq!(read("a="), Ok(("a".to_owned(), "text")));
+        for bad in [
+            "a", "=x", "a:int=x", "a:int=", "a:hex=0", "a:hex=zz", "a:hex=+1", "a:null=x", "a:text=x",
+            ":int=1",
+        ] {
+            assert!(read(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn times_need_a_unit() {
+        assert_eq!(duration("500ms"), Ok(Duration::from_millis(500)));
+        assert_eq!(duration("2m"), Ok(Duration::from_mins(2)));
+        for bad in ["", "10", "s", "-1s", "1.5s", "1 s", "99999999999999999999s", "18446744073709551615h"] {
+            assert!(duration(bad).is_err(), "{bad}");
+        }
+    }
 }

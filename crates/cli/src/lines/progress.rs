@@ -1,4 +1,4 @@
-//! How far a long import or removal has come: a bar on a terminal, now and then a line elsewhere.
+//! How far a long import, removal or move has come: a bar on a terminal, now and then a line elsewhere.
 
 use std::io::{IsTerminal, stderr};
 use std::time::{Duration, Instant};
@@ -51,14 +51,19 @@ impl Progress {
 
     /// After each step of a removal: how many records went so far.
     pub fn removed(&mut self, count: u64) {
+        self.told(&format!("{count} removed"));
+    }
+
+    /// How far it is, in words.
+    pub fn told(&mut self, text: &str) {
         if let Some(bar) = &self.bar {
-            bar.set_message(format!("{count} removed"));
+            bar.set_message(text.to_owned());
             bar.tick();
         }
         if let Some(last) = self.lines
             && last.elapsed() >= EVERY
         {
-            eprintln!("{count} removed");
+            eprintln!("{text}");
             self.lines = Some(Instant::now());
         }
     }

@@ -36,6 +36,16 @@ impl Home {
             .with("CHANGEOVER_BACKENDS__MAIN__URL", url)
     }
 
+    /// A file that is the default, `local`, and the PostgreSQL database at `url` that it can be moved to, `main`.
+    pub fn between(url: &str) -> Self {
+        Self::new()
+            .with("CHANGEOVER_PERSISTENCE__DEFAULT", "local")
+            .with("CHANGEOVER_BACKENDS__LOCAL__KIND", "sqlite")
+            .with("CHANGEOVER_BACKENDS__LOCAL__PATH", "var/changeover.db")
+            .with("CHANGEOVER_BACKENDS__MAIN__KIND", "postgres")
+            .with("CHANGEOVER_BACKENDS__MAIN__URL", url)
+    }
+
     pub fn with(mut self, variable: &str, value: &str) -> Self {
         self.variables.push((variable.to_owned(), value.to_owned()));
         self
@@ -85,6 +95,14 @@ impl Home {
         use diesel::{Connection, SqliteConnection};
         let path = self.path().join("var/changeover.db");
         SqliteConnection::establish(path.to_str().unwrap()).unwrap().batch_execute(sql).unwrap();
+    }
+
+    /// A number out of the file, as another program sees it.
+    pub fn sqlite_number(&self, sql: &str) -> i64 {
+        use diesel::{Connection, RunQueryDsl, SqliteConnection};
+        let path = self.path().join("var/changeover.db");
+        let mut file = SqliteConnection::establish(path.to_str().unwrap()).unwrap();
+        diesel::dsl::sql::<diesel::sql_types::BigInt>(sql).get_result(&mut file).unwrap()
     }
 
     /// The whole log, a record a line.

@@ -4,6 +4,10 @@
 
 mod audit;
 mod common;
+mod cutover;
+mod cutover_modules;
+mod cutover_quarantine;
+mod cutover_refused;
 mod demo;
 mod import;
 mod playbooks;

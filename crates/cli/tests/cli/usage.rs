@@ -60,6 +60,20 @@ use crate::common::Home;
 #[case(&["playbooks", "search", "x", "--label", "=x"])] // X-EDGE-069
 #[case(&["playbooks", "search", "x", "--label", "a=1", "--label", "a=1"])] // X-EDGE-069
 #[case(&["playbooks", "versions", ""])] // X-EDGE-070
+#[case(&["cutover"])]
+#[case(&["cutover", "plan"])]
+#[case(&["cutover", "plan", "Events"])]
+#[case(&["cutover", "plan", "events", "--accept", "everything"])]
+#[case(&["cutover", "run", "events", "--max-pause", "10"])]
+#[case(&["cutover", "run", "events", "--busy", "0"])]
+#[case(&["cutover", "run", "events", "--to", "postgres"])]
+#[case(&["cutover", "quarantine", "approve", "events"])]
+#[case(&["cutover", "quarantine", "repair", "events", "1"])]
+#[case(&["cutover", "quarantine", "repair", "events", "1", "--set", "a"])]
+#[case(&["cutover", "report"])]
+#[case(&["cutover", "report", "events"])]
+#[case(&["cutover", "report", "events", "--check", "manifest.json"])]
+#[case(&["cutover", "report", "events", "--out", "a", "--against", "b"])]
 #[case(&["migrate", "up", "--family", "Events"])]
 #[case(&["migrate", "down", "--steps", "0"])]
 #[case(&["doctor", "--format", "xml"])]

@@ -3,11 +3,11 @@
 use changeover_core::audit::{Create, Created, NewAuditEvent};
 use changeover_core::{Applied, Error, ErrorKind, Result, Text, Uuid};
 use tokio_postgres::Row;
-use tokio_postgres::types::ToSql;
 
 use super::Trail;
 use crate::codec::{JsonOut, Micros};
 use crate::module::{explained, unreadable};
+use crate::params::Param;
 
 /// A validated create with the digests of its events, which are made before the batch waits for its turn.
 pub(crate) struct Batch {
@@ -99,7 +99,7 @@ impl<'a> Arrays<'a> {
         arrays
     }
 
-    fn params<'s>(&'s self, tenant: &'s &'s str, chained: &'s bool) -> [&'s (dyn ToSql + Sync); 23] {
+    fn params<'s>(&'s self, tenant: &'s &'s str, chained: &'s bool) -> [&'s dyn Param; 23] {
         [
             tenant,
             chained,

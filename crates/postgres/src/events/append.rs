@@ -4,9 +4,9 @@ use changeover_core::events::{Append, Appended, AppendedStream};
 use changeover_core::events::{Expected, Version};
 use changeover_core::{Applied, Checkpoint, Detail, Error, ErrorKind, LogId, Result, Uuid};
 use tokio_postgres::Row;
-use tokio_postgres::types::ToSql;
 
 use crate::codec::{JsonOut, Micros};
+use crate::params::Param;
 
 /// The arguments of the write function, borrowed from the requests.
 #[derive(Default)]
@@ -68,7 +68,7 @@ impl<'a> Arrays<'a> {
         arrays
     }
 
-    pub(crate) fn params<'s>(&'s self, tenant: &'s &'s str) -> [&'s (dyn ToSql + Sync); 18] {
+    pub(crate) fn params<'s>(&'s self, tenant: &'s &'s str) -> [&'s dyn Param; 18] {
         [
             tenant,
             &self.s_request,

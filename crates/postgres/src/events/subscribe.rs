@@ -84,7 +84,8 @@ impl Feed for LogFeed {
 /// Who is to be woken on which channel.
 pub(crate) struct Wakes {
     pools: Arc<Pools>,
-    connector: Arc<Connector>,
+    /// `None`: nothing is heard, everybody polls.
+    connector: Option<Arc<Connector>>,
     channels: Mutex<HashMap<String, watch::Sender<u64>>>,
     /// A channel was added that is not listened to yet.
     added: Notify,
@@ -98,7 +99,7 @@ struct Announcing {
 }
 
 impl Wakes {
-    pub(crate) fn new(pools: Arc<Pools>, connector: Arc<Connector>) -> Arc<Self> {
+    pub(crate) fn new(pools: Arc<Pools>, connector: Option<Arc<Connector>>) -> Arc<Self> {
         Arc::new(Self {
             pools,
             connector,
@@ -111,8 +112,8 @@ impl Wakes {
     /// A receiver for a channel; the first one starts the listening connection.
     fn listen(self: &Arc<Self>, channel: &str) -> watch::Receiver<u64> {
         let mut channels = self.channels.lock().unwrap_or_else(PoisonError::into_inner);
-        if channels.is_empty() {
-            tokio::spawn(listen(Arc::downgrade(self), Arc::clone(&self.connector)));
+        if let (true, Some(connector)) = (channels.is_empty(), &self.connector) {
+            tokio::spawn(listen(Arc::downgrade(self), Arc::clone(connector)));
         }
         if let Some(sender) = channels.get(channel) {
             return sender.subscribe();

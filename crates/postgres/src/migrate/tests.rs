@@ -12,11 +12,38 @@ fn runner(db: &TestDatabase, known: &'static [Shipped]) -> PostgresMigrations {
 }
 
 fn with(up: &'static str, down: &'static str) -> &'static [Shipped] {
-    use crate::shipped::SHIPPED;
-    let [base, events, ..] = SHIPPED else { panic!("the first migrations are there") };
-    let copy = |it: &Shipped| Shipped { family: it.family, id: it.id, up: it.up, down: it.down };
     let added = Shipped { family: "events", id: "events/0002_index", up, down };
-    Box::leak(Box::new([copy(base), copy(events), added]))
+    Box::leak(Box::new([
+        shipped("base/0001_roles_and_modules"),
+        shipped("events/0001_streams_and_events"),
+        added,
+    ]))
+}
+
+fn shipped(id: &str) -> Shipped {
+    let it = crate::shipped::SHIPPED.iter().find(|it| it.id == id).unwrap();
+    Shipped { family: it.family, id: it.id, up: it.up, down: it.down }
+}
+
+// S2-MIG-002: what all modules share grows after modules were migrated; the next run brings it and what needs it.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_all_modules_share_may_grow_after_a_module_was_migrated() {
+    let db = TestDatabase::empty().await.unwrap();
+    let before = ["base/0001_roles_and_modules", "events/0001_streams_and_events"];
+    let old: &[Shipped] = Box::leak(Box::new(before.map(shipped)));
+    assert_eq!(runner(&db, old).up().await.unwrap().len(), 2);
+    let now: &[Shipped] = Box::leak(Box::new([
+        shipped("base/0001_roles_and_modules"),
+        shipped("base/0002_cutover"),
+        shipped("events/0001_streams_and_events"),
+        shipped("events/0006_cutover"),
+    ]));
+    let runner = runner(&db, now);
+    let done: Vec<_> = runner.up().await.unwrap().into_iter().map(|it| it.id).collect();
+    assert_eq!(done, ["base/0002_cutover", "events/0006_cutover"]);
+    assert!(runner.up().await.unwrap().is_empty());
+    assert_eq!(runner.down(4, true).await.unwrap().len(), 4);
+    assert!(applied(&runner).await.is_empty());
 }
 
 async fn applied(runner: &PostgresMigrations) -> Vec<String> {

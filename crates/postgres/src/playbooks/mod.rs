@@ -49,23 +49,26 @@ struct Statements {
 }
 
 impl Statements {
-    fn of(scope: &ModuleScope) -> Self {
+    fn of(scope: &ModuleScope, prepared: bool) -> Self {
         let schema = schema(scope, plain_schema(Family::Playbooks));
-        let candidate = "playbook_id, version, embedding, name, description, labels";
+        // For a type that it does not know the driver prepares a statement of its own, also when ours are not prepared.
+        let embedding = if prepared { "embedding" } else { "embedding::pg_catalog.float4[]" };
+        let playbook = PLAYBOOK.replacen("embedding", embedding, 1);
+        let candidate = format!("playbook_id, version, {embedding}, name, description, labels");
         Self {
             put: format!(
                 "SELECT stored, repeated, taken FROM {schema}.put($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, \
                     $14, $15, $16, $17, $18, $19, $20, $21, $22)"
             )
             .into(),
-            change: format!("SELECT {PLAYBOOK} FROM {schema}.change($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)").into(),
-            get: format!("SELECT {PLAYBOOK} FROM {schema}.get($1, $2, $3, $4)").into(),
-            list: format!("SELECT {PLAYBOOK} FROM {schema}.list($1, $2, $3, $4, $5)").into(),
-            versions: format!("SELECT {PLAYBOOK} FROM {schema}.versions($1, $2, $3, $4)").into(),
+            change: format!("SELECT {playbook} FROM {schema}.change($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)").into(),
+            get: format!("SELECT {playbook} FROM {schema}.get($1, $2, $3, $4)").into(),
+            list: format!("SELECT {playbook} FROM {schema}.list($1, $2, $3, $4, $5)").into(),
+            versions: format!("SELECT {playbook} FROM {schema}.versions($1, $2, $3, $4)").into(),
             is_known: format!("SELECT {schema}.is_known($1, $2)").into(),
             scan: format!("SELECT {candidate} FROM {schema}.scan($1, $2, $3, $4, $5)").into(),
             candidates: format!("SELECT {candidate}, by_index FROM {schema}.candidates($1, $2, $3, $4, $5, $6)").into(),
-            found: format!("SELECT {PLAYBOOK} FROM {schema}.found($1, $2, $3)").into(),
+            found: format!("SELECT {playbook} FROM {schema}.found($1, $2, $3)").into(),
             ready: ready(Family::Playbooks),
         }
     }
@@ -119,7 +122,7 @@ impl PostgresPlaybooks {
         let catalog = Catalog {
             scope: scope.clone(),
             tenant: tenant.clone(),
-            statements: Statements::of(scope),
+            statements: Statements::of(scope, pools.around().is_none()),
             pools,
             checked: OnceCell::new(),
             many_until: Mutex::new(None),

@@ -14,6 +14,7 @@ use super::Catalog;
 use super::codec::{LabelsOut, VectorIn};
 use crate::codec::{JsonIn, Micros};
 use crate::module::unreadable;
+use crate::params::Param;
 
 impl Catalog {
     pub(super) async fn get(&self, request: &GetPlaybook) -> Result<Option<Playbook>> {
@@ -25,8 +26,7 @@ impl Catalog {
             Lookup::Hash(hash) => ("hash", Some(hash.as_str())),
         };
         let mut conn = self.connection().await?;
-        let params: [&(dyn tokio_postgres::types::ToSql + Sync); 4] =
-            [&self.tenant.as_str(), &request.playbook_id.as_str(), &which, &text];
+        let params: [&dyn Param; 4] = [&self.tenant.as_str(), &request.playbook_id.as_str(), &which, &text];
         let rows = conn.read(&self.statements.get, &params).await?;
         rows.first().map(playbook).transpose()
     }

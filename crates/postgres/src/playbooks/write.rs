@@ -4,12 +4,12 @@ use changeover_core::playbooks::{
     Change, Edit, NewPlaybook, Playbook, PlaybookVersion, Put, PutReport, Rate,
 };
 use changeover_core::{Applied, Error, ErrorKind, Result, Text};
-use tokio_postgres::types::ToSql;
 
-use super::codec::{LabelsOut, VectorOut};
+use super::codec::{LabelsOut, VectorOut, VectorsOut};
 use super::{Catalog, read};
 use crate::codec::Micros;
 use crate::module::{explained, unreadable};
+use crate::params::Param;
 
 /// The most bytes of text of one call: the database takes the whole of it into memory, several times over.
 const MAX_BYTES: usize = 256 * 1024 * 1024;
@@ -62,7 +62,7 @@ impl Catalog {
                 "embedding"
             }
         };
-        let params: [&(dyn ToSql + Sync); 11] = [
+        let params: [&dyn Param; 11] = [
             &self.tenant.as_str(),
             &playbook_id.as_str(),
             &version.as_str(),
@@ -137,7 +137,7 @@ struct Columns<'a> {
     content: Vec<&'a str>,
     content_hash: Vec<String>,
     labels: Vec<LabelsOut<'a>>,
-    embedding: Vec<Option<VectorOut<'a>>>,
+    embedding: VectorsOut<'a>,
     status: Vec<&'a str>,
     is_latest: Vec<bool>,
     previous: Vec<Option<&'a str>>,
@@ -166,7 +166,7 @@ impl<'a> Columns<'a> {
             content: column(versions, |new| new.content.as_str()),
             content_hash: column(versions, NewPlaybook::hash),
             labels: column(versions, |new| LabelsOut(&new.labels)),
-            embedding: column(versions, |new| new.embedding.as_ref().map(VectorOut)),
+            embedding: VectorsOut(column(versions, |new| new.embedding.as_ref().map(VectorOut))),
             status: column(versions, |new| new.status.as_str()),
             is_latest: column(versions, |new| new.is_latest),
             previous: column(versions, |new| new.previous_version.as_ref().map(PlaybookVersion::as_str)),
@@ -181,7 +181,7 @@ impl<'a> Columns<'a> {
         }
     }
 
-    fn params<'s>(&'s self, tenant: &'s &'s str) -> [&'s (dyn ToSql + Sync); 22] {
+    fn params<'s>(&'s self, tenant: &'s &'s str) -> [&'s dyn Param; 22] {
         [
             tenant,
             &self.id,

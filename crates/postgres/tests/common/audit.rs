@@ -18,7 +18,9 @@ pub fn scope() -> ModuleScope {
 
 /// A database with the modules `events` and `audit`, owned by PostgreSQL.
 pub async fn migrated() -> TestDatabase {
-    database(&format!("{}-with-audit", migrations_key()), |url: String| async move {
+    // The months that a migration makes are those of its day.
+    let month = &Timestamp::now().to_string()[..7];
+    database(&format!("{}-with-audit-{month}", migrations_key()), |url: String| async move {
         let backend = open(settings(&url)).await;
         for (scope, family) in [(super::scope(), Family::Events), (scope(), Family::Audit)] {
             backend.migrations(&scope, family)?.up().await?;

@@ -82,13 +82,7 @@ impl AuditRepository for SqliteAudit {
     }
 
     async fn ready(&self) -> Result<Readiness> {
-        let notes = vec![self.0.note()];
-        self.0
-            .read("audit.ready", move |conn, tables| {
-                tables.verify(conn)?;
-                Ok(Readiness { notes })
-            })
-            .await
+        self.0.ready("audit.ready", |conn, tables| tables.verify(conn)).await
     }
 
     async fn close(&self) -> Result<()> {

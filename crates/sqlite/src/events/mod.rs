@@ -56,15 +56,12 @@ impl EventStore for SqliteEvents {
     async fn subscribe(&self, request: Subscribe) -> Result<Subscription> {
         let operation = "events.subscribe";
         self.0.still_open().map_err(|error| self.0.place(error, operation))?;
-        let subscribed = subscribe::subscribe(&self.0.database, &self.0.tables, self.0.closing(), &request);
+        let subscribed = subscribe::subscribe(&self.0.reader, self.0.closing(), &request);
         subscribed.await.map_err(|error| self.0.place(error, operation))
     }
 
     async fn ready(&self) -> Result<Readiness> {
-        let notes = vec![self.0.note()];
-        self.0
-            .read("events.ready", move |conn, tables| tables.verify(conn).map(|_| Readiness { notes }))
-            .await
+        self.0.ready("events.ready", |conn, tables| tables.verify(conn).map(|_| ())).await
     }
 
     async fn close(&self) -> Result<()> {

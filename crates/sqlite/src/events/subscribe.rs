@@ -4,18 +4,16 @@
 //! one indexed look-up, cheaper than a connection of its own for `PRAGMA data_version`.
 
 use std::pin::Pin;
-use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use changeover_core::events::{AllPage, EventFilter, ReadAll, Subscribe};
 use changeover_core::{Checkpoint, Closing, Feed, Limit, Result, Subscription};
-use diesel::SqliteConnection;
 use tokio::sync::watch;
 
 use super::log::Tables;
 use super::read;
-use crate::database::Database;
+use crate::handle::Reader;
 
 /// How long an append of another process may stay unseen.
 const POLL: Duration = Duration::from_millis(200);
@@ -24,8 +22,7 @@ const POLL: Duration = Duration::from_millis(200);
 const PAGE: usize = 500;
 
 struct LogFeed {
-    database: Arc<Database>,
-    tables: Arc<Tables>,
+    reader: Reader<Tables>,
     filter: EventFilter,
     limit: Limit,
     news: watch::Receiver<()>,
@@ -34,18 +31,17 @@ struct LogFeed {
 }
 
 pub(super) async fn subscribe(
-    database: &Arc<Database>,
-    tables: &Arc<Tables>,
+    reader: &Reader<Tables>,
     closing: &Closing,
     request: &Subscribe,
 ) -> Result<Subscription> {
     request.validate()?;
     // Before the first look at the log, so that nothing falls between the two.
-    let news = database.news();
-    let (looked, after) = (Arc::clone(tables), request.after);
-    let start = database
-        .read(move |conn: &mut SqliteConnection| {
-            let log = looked.log(conn)?;
+    let news = reader.database.news();
+    let after = request.after;
+    let start = reader
+        .read(move |conn, tables| {
+            let log = tables.log(conn)?;
             let end = log.end(conn)?;
             read::position_in(conn, &log, after, end)?;
             Ok(after.unwrap_or_else(|| Checkpoint::start(log.id)))
@@ -53,8 +49,7 @@ pub(super) async fn subscribe(
         .await?;
     let page = i64::try_from(request.buffer.min(PAGE)).unwrap_or(1);
     let feed = LogFeed {
-        database: Arc::clone(database),
-        tables: Arc::clone(tables),
+        reader: reader.clone(),
         filter: request.filter.clone(),
         limit: Limit::new(page)?,
         news,
@@ -68,9 +63,8 @@ pub(super) async fn subscribe(
 #[async_trait]
 impl Feed for LogFeed {
     async fn page(&mut self, after: Checkpoint) -> Result<AllPage> {
-        let tables = Arc::clone(&self.tables);
         let request = ReadAll { after: Some(after), filter: self.filter.clone(), limit: self.limit };
-        self.database.read(move |conn| read::log_page(conn, &tables, &request)).await
+        self.reader.read(move |conn, tables| read::log_page(conn, tables, &request)).await
     }
 
     async fn wait(&mut self) {
@@ -86,7 +80,7 @@ impl Feed for LogFeed {
     }
 
     fn closed(&self) -> Pin<Box<dyn Future<Output = ()> + Send>> {
-        let (handle, backend) = (self.closing.closed(), self.database.closing().closed());
+        let (handle, backend) = (self.closing.closed(), self.reader.database.closing().closed());
         Box::pin(async move {
             tokio::select! {
                 () = handle => {}

@@ -76,13 +76,7 @@ impl PlaybookCatalog for SqlitePlaybooks {
     }
 
     async fn ready(&self) -> Result<Readiness> {
-        let notes = vec![self.0.note()];
-        self.0
-            .read("playbooks.ready", move |conn, tables| {
-                tables.verify(conn)?;
-                Ok(Readiness { notes })
-            })
-            .await
+        self.0.ready("playbooks.ready", |conn, tables| tables.verify(conn)).await
     }
 
     async fn close(&self) -> Result<()> {

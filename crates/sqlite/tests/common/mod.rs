@@ -2,6 +2,8 @@
 #![allow(dead_code, reason = "each test program uses a part of it")]
 #![allow(clippy::unwrap_used, reason = "a test that cannot be set up has to fail")]
 
+pub mod cutover;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 

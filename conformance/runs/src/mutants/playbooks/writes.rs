@@ -38,7 +38,10 @@ impl Flaw for TwoLatest {
         let marked = request.versions.iter().filter(|new| new.is_latest);
         let marked: Vec<_> = marked.map(|new| (new.playbook_id.clone(), new.version.clone())).collect();
         let report = catalog.put(request).await?;
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).extend(marked);
+        // A version put again gets no mark.
+        if report.repeated == 0 {
+            self.0.lock().unwrap_or_else(PoisonError::into_inner).extend(marked);
+        }
         Ok(report)
     }
 

@@ -1,0 +1,140 @@
+//! The copy: chunk after chunk, each stored together with its checkpoint; while one is stored the next is read.
+
+use std::time::{Duration, Instant};
+
+use changeover_core::cutover::{Chunk, ChunkDone, ChunkRead, Progress, Raw, TableProgress};
+use changeover_core::{Error, ErrorKind, Result};
+use serde_json::json;
+
+use super::batch::{Batch, Destination, Row, send};
+use super::fail;
+use super::session::{Session, nothing};
+use super::{Copied, Step};
+use crate::phase::Phase;
+
+impl Session<'_> {
+    pub(super) async fn copy(&mut self) -> Result<()> {
+        if self.phase == Phase::Prepared {
+            self.enter(&[Phase::Prepared], Phase::Copying, &nothing()).await?;
+        }
+        let progress = self.target().progress(self.run.run).await?;
+        let begun = Begun { at: Instant::now(), rows: rows_of(&progress) };
+        for (table, done) in progress.tables.iter().enumerate() {
+            if !done.end {
+                self.copy_table(table, done.clone(), &begun).await?;
+            }
+        }
+        let progress = self.target().progress(self.run.run).await?;
+        self.applied = self.applied.max(progress.applied).max(progress.first_seq.unwrap_or(0));
+        fail::point("copy.end").await;
+        let facts = json!({
+            "rows": rows_of(&progress),
+            "bytes": progress.tables.iter().map(|it| it.bytes).sum::<u64>(),
+            "quarantined": progress.quarantined.0,
+            "milliseconds": u64::try_from(begun.at.elapsed().as_millis()).unwrap_or(u64::MAX),
+        });
+        self.enter(&[Phase::Copying], Phase::CatchingUp, &facts).await
+    }
+
+    async fn copy_table(&mut self, table: usize, mut done: TableProgress, begun: &Begun) -> Result<()> {
+        let mut next = Some(self.read_chunk(table, done.last.clone()).await?);
+        while let Some(chunk) = next.take() {
+            let last = chunk.rows.last().map(|(key, _)| key.clone());
+            let ahead = (!chunk.end).then_some(()).and(last);
+            let read = async {
+                match ahead.clone() {
+                    Some(after) => self.read_chunk(table, Some(after)).await.map(Some),
+                    None => Ok(None),
+                }
+            };
+            let (stored, read) = tokio::join!(self.store_chunk(table, done.chunks + 1, &chunk), read);
+            let stored = stored?;
+            self.twins.extend(stored.twins);
+            next = read?;
+            done.chunks += 1;
+            done.rows += chunk.rows.len() as u64;
+            done.bytes += stored.bytes;
+            self.tell(table, &done, begun);
+            fail::point("copy.stored").await;
+        }
+        Ok(())
+    }
+
+    async fn read_chunk(&self, table: usize, after: Option<Vec<Raw>>) -> Result<Chunk> {
+        let declared = &self.tables()[table];
+        let begin = Instant::now();
+        let read = ChunkRead {
+            table: declared.source.clone(),
+            columns: declared.source_columns(),
+            key: declared.source_key(),
+            after,
+            rows: self.terms.chunk_rows,
+            bytes: self.terms.chunk_bytes,
+        };
+        let chunk = self.source().chunk(&read).await?;
+        fail::point("copy.read").await;
+        if chunk.schema_cookie != self.facts.schema_cookie {
+            return Err(Error::new(
+                ErrorKind::SchemaMismatch,
+                "the schema of the old store changed while it was copied, or VACUUM ran, which may give rows other numbers; \
+                 run again to see the difference, and abort if the change is to stay",
+            ));
+        }
+        if self.terms.busy < 1.0 {
+            let pause = begin.elapsed().mul_f64((1.0 - self.terms.busy) / self.terms.busy);
+            tokio::time::sleep(pause.min(Duration::from_secs(10))).await;
+        }
+        Ok(chunk)
+    }
+
+    async fn store_chunk(&self, table: usize, number: i64, chunk: &Chunk) -> Result<Stored> {
+        let rows =
+            chunk.rows.iter().map(|(key, raw)| Row { table, key: key.clone(), raw: Some(raw.clone()) });
+        let mut batch = Batch::new(self, rows.collect(), &self.twins);
+        let bytes = chunk.rows.iter().flat_map(|(_, row)| row).map(|raw| raw.size() as u64).sum();
+        match send(self, &mut batch, Destination::Chunk { table, number, chunk, bytes }).await? {
+            ChunkDone::Repeated => Err(Error::new(
+                ErrorKind::Contention,
+                "a chunk was stored before: its reply was lost, or another coordinator is at work",
+            )),
+            _ => Ok(Stored { twins: batch.twins(self), bytes }),
+        }
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "a rate for people")]
+    fn tell(&self, table: usize, done: &TableProgress, begun: &Begun) {
+        let declared = &self.tables()[table];
+        let rows_in = |name: &str| {
+            let found = self.facts.tables.iter().find(|it| it.name.eq_ignore_ascii_case(name));
+            found.map_or(0, |it| it.rows)
+        };
+        let before: u64 = self.tables()[..table].iter().map(|it| rows_in(&it.source)).sum();
+        let all: u64 = self.tables().iter().map(|it| rows_in(&it.source)).sum();
+        let seconds = begun.at.elapsed().as_secs_f64().max(0.001);
+        let rate = (before + done.rows).saturating_sub(begun.rows) as f64 / seconds;
+        let left = all.saturating_sub(before + done.rows) as f64;
+        self.say(&Step::Copied(Copied {
+            table: declared.name.clone(),
+            rows: done.rows,
+            of: rows_in(&declared.source).max(done.rows),
+            bytes: done.bytes,
+            rows_per_second: rate,
+            left: (rate > 0.0).then(|| Duration::from_secs_f64((left / rate).min(1e9))),
+        }));
+    }
+}
+
+struct Stored {
+    twins: Vec<super::batch::Identity>,
+    bytes: u64,
+}
+
+/// When the copy began, or was gone on with, and what was there already.
+struct Begun {
+    at: Instant,
+    rows: u64,
+}
+
+fn rows_of(progress: &Progress) -> u64 {
+    progress.tables.iter().map(|it| it.rows).sum()
+}

@@ -1,0 +1,2 @@
+-- removes-records
+DROP SCHEMA cutover CASCADE;
