@@ -21,14 +21,18 @@ pub(crate) struct Reader<T> {
 
 impl<T: Send + Sync + 'static> Reader<T> {
     /// Runs `work` in one read transaction. `Moved` when the module was moved from here.
+    ///
+    /// The gate comes last: what a store must know before the snapshot begins, it takes before its first statement. The
+    /// snapshot is the same.
     pub(crate) async fn read<R: Send + 'static>(
         &self,
         work: impl FnOnce(&mut SqliteConnection, &T) -> Result<R, Failure> + Send + 'static,
     ) -> Result<R> {
         let (tables, gate) = (Arc::clone(&self.tables), Arc::clone(&self.gate));
         let read = self.database.read(move |conn| {
+            let answer = work(conn, &tables);
             gate.pass(conn)?;
-            work(conn, &tables)
+            answer
         });
         read.await
     }
@@ -138,5 +142,31 @@ impl<T: Send + Sync + 'static> Handle<T> {
     fn note(&self) -> String {
         let adopted = if self.adopted { "adopted" } else { "native" };
         format!("{adopted} SQLite file, schema up to date")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use changeover_core::{BackendSettings, ModuleName, ModuleScope};
+    use diesel::connection::SimpleConnection;
+
+    use super::Handle;
+    use crate::{OpenSqlite, sql};
+
+    // A store's first statement begins the snapshot, and nothing before it: the marks of an adopted log depend on it. (E57)
+    #[tokio::test(flavor = "multi_thread")]
+    async fn the_snapshot_begins_with_the_first_statement_of_the_store() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("app.db");
+        let settings = BackendSettings::new("legacy").with("path", path.to_string_lossy());
+        let open = OpenSqlite::open(&settings).await.unwrap();
+        let scope = ModuleScope { module: ModuleName::new("events").unwrap(), namespace: None };
+        let handle = Handle::new(&open.database, &scope, (), false);
+        let mut other = open.database.opener().open().unwrap();
+        let read = handle.reader.read(move |conn, ()| {
+            other.batch_execute("CREATE TABLE newer (a)")?;
+            Ok(sql::first(conn, "SELECT 1 FROM sqlite_master WHERE name = 'newer'", &[])?.is_some())
+        });
+        assert!(read.await.unwrap(), "the snapshot is older than what the store does first");
     }
 }

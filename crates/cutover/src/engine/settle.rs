@@ -35,8 +35,7 @@ impl Session<'_> {
             let ids: Vec<_> = self.target().quarantined(&filter).await?.iter().map(|row| row.id).collect();
             let Some(last) = ids.last() else { return Ok(0) };
             filter.after = *last;
-            let facts =
-                json!({ "rows": ids.len(), "by": "max_quarantined", "allowed": allowed });
+            let facts = json!({ "rows": ids.len(), "by": "max_quarantined", "allowed": allowed });
             let entry = self.entry("approved", &facts)?;
             self.target().decide(self.run.run, &ids, &Decision::Approve, entry).await?;
         }
