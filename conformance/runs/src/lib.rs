@@ -5,6 +5,7 @@
 mod another_process;
 mod attempts;
 mod memory;
+mod moved;
 mod mutants;
 mod postgres;
 mod postgres_audit;
@@ -16,7 +17,7 @@ use changeover_conformance::Subject;
 pub use another_process::serve;
 pub use memory::MemoryHarness;
 pub use mutants::mutants;
-pub use postgres::{PostgresDirect, PostgresPooled, PostgresShared};
+pub use postgres::{PostgresDirect, PostgresMoved, PostgresPooled, PostgresShared};
 pub use sqlite::{SqliteAdopted, SqliteNative};
 
 /// Every set-up of ours: the columns of the matrix.
@@ -27,6 +28,7 @@ pub fn subjects() -> Vec<Subject> {
         Subject::of::<SqliteAdopted>(),
         Subject::of::<PostgresShared>(),
         Subject::of::<PostgresDirect>(),
+        Subject::of::<PostgresMoved>(),
     ]
 }
 

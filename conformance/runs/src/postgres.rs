@@ -1,8 +1,9 @@
-//! PostgreSQL: a database for each case, with concurrent appends committed together and without, and through a pooler in
-//! transaction mode.
+//! PostgreSQL: a database for each case, with concurrent appends committed together and without, through a pooler in
+//! transaction mode, and after a cutover.
 
 use std::any::Any;
 use std::collections::BTreeMap;
+use std::marker::PhantomData;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -23,24 +24,66 @@ use tokio::sync::OnceCell;
 use crate::another_process;
 use crate::attempts::{let_through, on_rows_of};
 use crate::sqlite::must;
-use crate::{postgres_audit, postgres_playbooks};
+use crate::{moved, postgres_audit, postgres_playbooks};
 
-/// A database: `postgres`, or `postgres-direct` where every append has a commit of its own, or `postgres-pooled` where
-/// everything goes through a pooler in transaction mode.
-pub struct PostgresHarness<const SHARED: bool, const POOLED: bool = false> {
+/// How a database is made and used.
+pub trait SetUp: Send + Sync + 'static {
+    /// What the matrix calls it.
+    const NAME: &str;
+    /// Whether concurrent appends are committed together.
+    const SHARED: bool = true;
+    /// Whether everything goes through a pooler in transaction mode.
+    const POOLED: bool = false;
+    /// Whether the modules were moved there from a file, and can still go back.
+    const MOVED: bool = false;
+}
+
+/// As a service has it.
+pub struct Shared;
+/// Every append has a commit of its own.
+pub struct Direct;
+/// Through a pooler.
+pub struct Pooled;
+/// Rows of another tenant, copied from a legacy file, are there already.
+pub struct Moved;
+
+impl SetUp for Shared {
+    const NAME: &str = "postgres";
+}
+
+impl SetUp for Direct {
+    const NAME: &str = "postgres-direct";
+    const SHARED: bool = false;
+}
+
+impl SetUp for Pooled {
+    const NAME: &str = "postgres-pooled";
+    const POOLED: bool = true;
+}
+
+impl SetUp for Moved {
+    const NAME: &str = "postgres-moved";
+    const MOVED: bool = true;
+}
+
+/// A database of a set-up.
+pub struct PostgresHarness<S> {
     database: TestDatabase,
     pooler: Option<Pooler>,
     proxy: OnceCell<Proxy>,
     /// Databases without the schema, kept for as long as the case uses them.
     empty: Mutex<Vec<TestDatabase>>,
+    set_up: PhantomData<S>,
 }
 
 /// `postgres`.
-pub type PostgresShared = PostgresHarness<true>;
+pub type PostgresShared = PostgresHarness<Shared>;
 /// `postgres-direct`.
-pub type PostgresDirect = PostgresHarness<false>;
+pub type PostgresDirect = PostgresHarness<Direct>;
 /// `postgres-pooled`.
-pub type PostgresPooled = PostgresHarness<true, true>;
+pub type PostgresPooled = PostgresHarness<Pooled>;
+/// `postgres-moved`.
+pub type PostgresMoved = PostgresHarness<Moved>;
 
 /// Through a pooler the service needs a login that could not bypass row security.
 const LOGIN: &str = "changeover_suite_service";
@@ -48,12 +91,8 @@ const LOGIN: &str = "changeover_suite_service";
 const POOL_SIZE: u32 = 4;
 
 #[async_trait]
-impl<const SHARED: bool, const POOLED: bool> Harness for PostgresHarness<SHARED, POOLED> {
-    const NAME: &str = match (SHARED, POOLED) {
-        (_, true) => "postgres-pooled",
-        (true, false) => "postgres",
-        (false, false) => "postgres-direct",
-    };
+impl<S: SetUp> Harness for PostgresHarness<S> {
+    const NAME: &str = S::NAME;
     const STORES: &[Family] = &[Family::Events, Family::Audit, Family::Playbooks];
 
     async fn start() -> Result<Self, StartError> {
@@ -62,19 +101,26 @@ impl<const SHARED: bool, const POOLED: bool> Harness for PostgresHarness<SHARED,
             for family in Self::STORES {
                 let scope = module_of(*family)?;
                 client.migrations(&scope, *family)?.up().await?;
-                client.claim(&scope).await?;
+                if !S::MOVED {
+                    client.claim(&scope).await?;
+                }
+            }
+            if S::MOVED {
+                moved::into(&*client, Self::STORES).await?;
             }
             client.close().await;
             Ok::<_, changeover_core::Error>(())
         };
-        let database = database(&format!("suite {}", migrations_key()), migrate).await?;
-        let pooler = if POOLED {
+        let kind = if S::MOVED { "moved suite" } else { "suite" };
+        let database = database(&format!("{kind} {}", migrations_key()), migrate).await?;
+        let pooler = if S::POOLED {
             database.execute(&make_login()).await?;
             Some(Pooler::start(database.url(), &[LOGIN], POOL_SIZE).await?)
         } else {
             None
         };
-        Ok(Self { database, pooler, proxy: OnceCell::new(), empty: Mutex::default() })
+        let (proxy, empty) = (OnceCell::new(), Mutex::default());
+        Ok(Self { database, pooler, proxy, empty, set_up: PhantomData })
     }
 
     async fn client(&self) -> Arc<dyn OpenBackend> {
@@ -86,7 +132,7 @@ impl<const SHARED: bool, const POOLED: bool> Harness for PostgresHarness<SHARED,
     }
 }
 
-fn module_of(family: Family) -> Result<ModuleScope> {
+pub(crate) fn module_of(family: Family) -> Result<ModuleScope> {
     Ok(ModuleScope { module: changeover_core::ModuleName::new(family.as_str())?, namespace: None })
 }
 
@@ -117,7 +163,7 @@ fn make_login() -> String {
     )
 }
 
-impl<const SHARED: bool, const POOLED: bool> PostgresHarness<SHARED, POOLED> {
+impl<S: SetUp> PostgresHarness<S> {
     fn settings(&self) -> BackendSettings {
         self.settings_for(self.database.url())
     }
@@ -130,7 +176,7 @@ impl<const SHARED: bool, const POOLED: bool> PostgresHarness<SHARED, POOLED> {
                 .with("pooler", "transaction")
                 .with("migrate_url", url),
         };
-        settings.with("shared_commits", SHARED.to_string())
+        settings.with("shared_commits", S::SHARED.to_string())
     }
 
     async fn open(&self, settings: BackendSettings) -> Arc<dyn OpenBackend> {
@@ -214,7 +260,7 @@ const TABLES: &str = "SELECT format('%I.%I', schemaname, tablename) FROM pg_tabl
                       WHERE schemaname NOT IN ('pg_catalog', 'information_schema') ORDER BY 1";
 
 #[async_trait]
-impl<const SHARED: bool, const POOLED: bool> Faults for PostgresHarness<SHARED, POOLED> {
+impl<S: SetUp> Faults for PostgresHarness<S> {
     fn otherwise(&self) -> Unsupported {
         Unsupported("the server's own clock and disk are not the suite's to touch")
     }
@@ -270,8 +316,11 @@ impl<const SHARED: bool, const POOLED: bool> Faults for PostgresHarness<SHARED, 
     }
 
     async fn fragile_client(&self, options: OpenOptions) -> Fault<Arc<dyn OpenBackend>> {
-        let login =
-            if POOLED { with_user(self.database.url(), LOGIN, None) } else { self.database.url().to_owned() };
+        let login = if S::POOLED {
+            with_user(self.database.url(), LOGIN, None)
+        } else {
+            self.database.url().to_owned()
+        };
         let settings = self.settings().with("url", self.proxy().await.url(&login));
         Ok(self.open(with_options(settings, options)).await)
     }
@@ -284,7 +333,7 @@ impl<const SHARED: bool, const POOLED: bool> Faults for PostgresHarness<SHARED, 
     async fn cut_at_commit(&self) -> Fault<()> {
         // A write function is one statement, so its commit has no message of its own, but for that through a pooler; the
         // cases' events have this type.
-        if POOLED {
+        if S::POOLED {
             self.proxy().await.drop_reply_until("OrderPlaced", "COMMIT");
         } else {
             self.proxy().await.drop_reply_after("OrderPlaced");

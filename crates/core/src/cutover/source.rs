@@ -290,14 +290,14 @@ pub trait SourceWitness: Send + Sync {
         limit: u32,
     ) -> Result<Vec<Witnessed>>;
 
-    /// The row with a key as it is now.
-    async fn row(
+    /// The rows with these keys as they are now, in one snapshot and in the order of `of`; `None` where there is none.
+    async fn by_keys(
         &self,
         table: &str,
         key: &[SourceColumn],
         columns: &[SourceColumn],
-        of: &RawKey,
-    ) -> Result<Option<Witnessed>>;
+        of: &[RawKey],
+    ) -> Result<Vec<Option<Witnessed>>>;
 
     /// The number of rows.
     async fn count(&self, table: &str) -> Result<u64>;

@@ -478,14 +478,15 @@ pub trait TargetWitness: Send + Sync {
         limit: u32,
     ) -> Result<Vec<Vec<Option<String>>>>;
 
-    /// The row with a key: first the columns of `key`, then `columns`.
-    async fn row(
+    /// The rows with these keys, in one snapshot and in the order of `of`, each as [`TargetWitness::rows`] gives it; `None`
+    /// where there is none.
+    async fn by_keys(
         &self,
         table: &str,
         key: &[String],
         columns: &[String],
-        of: &[String],
-    ) -> Result<Option<Vec<Option<String>>>>;
+        of: &[Vec<String>],
+    ) -> Result<Vec<Option<Vec<Option<String>>>>>;
 
     /// The number of rows.
     async fn count(&self, table: &str) -> Result<u64>;

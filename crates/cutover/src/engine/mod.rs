@@ -2,7 +2,7 @@
 //!
 //! What is done next is decided from the two stores alone, each time anew, so that a run can be killed anywhere and gone on
 //! with by any process. One coordinator at a time has the lease, and every transaction in the new store checks it. The order
-//! of steps is the one that the checked model in `tests/model` knows.
+//! of steps is the one that the checked model (`crates/cutover-model`) knows.
 //!
 //! ```no_run
 //! # use changeover_core::{OpenBackend, ModuleScope, TenantId};

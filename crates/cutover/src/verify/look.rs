@@ -11,7 +11,26 @@ use super::finding::{ChangedKey, Kind, Mismatch, Suspect};
 use super::relation::Relation;
 use super::stream::Entry;
 use super::walk::{Difference, as_key, decode};
-use super::{Verifier, hex};
+use super::{Excuse, Verifier, hex};
+
+/// Keys that are looked up at once.
+const AT_ONCE: usize = 500;
+
+/// A key of the new store, and the rows of the old one that may have come to it: part and declared key.
+struct Sought {
+    key: Vec<Canon>,
+    rows: Vec<(usize, RawKey)>,
+}
+
+impl Sought {
+    fn suspect(relation: &Relation, suspect: &Suspect) -> Self {
+        let seen = suspect.rows.iter();
+        let mut rows: Vec<_> =
+            seen.filter_map(|(table, key)| Some((part_of(relation, table)?, key.raw()))).collect();
+        rows.extend(candidates(relation, &suspect.key));
+        Self { key: suspect.key.clone(), rows }
+    }
+}
 
 impl Verifier {
     /// Looks again at rows that differed while writers were on, once the follower has applied what had been captured by then.
@@ -34,18 +53,20 @@ impl Verifier {
         suspects: &[Suspect],
         excused: &dyn Excused,
     ) -> Result<Vec<(Suspect, Mismatch)>> {
-        let mut found = Vec::new();
         for suspect in suspects {
-            let relation = self.relation(&suspect.target)?;
-            let mut rows: Vec<_> = Vec::new();
-            for (table, key) in &suspect.rows {
-                rows.extend(part_of(relation, table).map(|part| (part, key.raw())));
-            }
-            rows.extend(candidates(relation, &suspect.key));
-            let entries = self.entries(relation, Some(&suspect.key), rows, excused).await?;
-            if let Some(difference) = self.differs(relation, suspect.key.clone(), entries).await? {
-                let Some(difference) = self.scanned(relation, difference, excused).await? else { continue };
-                found.push((suspect.clone(), self.judge(relation, &difference).await?));
+            self.relation(&suspect.target)?;
+        }
+        let mut found = Vec::new();
+        for suspects in suspects.chunks(AT_ONCE) {
+            for relation in &self.relations {
+                let of: Vec<_> = suspects.iter().filter(|it| it.target == relation.target).collect();
+                let sought = of.iter().map(|suspect| Sought::suspect(relation, suspect)).collect();
+                for (at, difference) in self.look_up(relation, sought, excused).await? {
+                    let Some(difference) = self.scanned(relation, difference, excused).await? else {
+                        continue;
+                    };
+                    found.push((of[at].clone(), self.judge(relation, &difference).await?));
+                }
             }
         }
         Ok(found)
@@ -62,29 +83,31 @@ impl Verifier {
     /// Those of the witnesses.
     pub async fn changed(&self, keys: &[ChangedKey], excused: &dyn Excused) -> Result<Vec<Mismatch>> {
         let mut found = Vec::new();
-        for changed in keys {
+        for keys in keys.chunks(AT_ONCE) {
             for relation in &self.relations {
-                let Some(part) = part_of(relation, &changed.table) else { continue };
-                let entries =
-                    self.entries(relation, None, vec![(part, changed.key.clone())], excused).await?;
-                let key = match entries.first() {
-                    Some(entry) => match entry.row.key.clone() {
-                        Some(key) => Some(key),
-                        None if entry.excuse.is_some() => None,
-                        None => {
+                let of = |it: &ChangedKey| Some((part_of(relation, &it.table)?, it.key.clone()));
+                let of: Vec<_> = keys.iter().filter_map(of).collect();
+                let alone = of.iter().map(|it| vec![it.clone()]).collect();
+                let mut sought = Vec::new();
+                let entries = self.entries(relation, alone, excused).await?;
+                for ((part, declared), entries) in of.into_iter().zip(entries) {
+                    let key = match entries.first() {
+                        Some(entry) if entry.row.key.is_some() => entry.row.key.clone(),
+                        Some(entry) if entry.excuse.is_some() => None,
+                        Some(_) => {
                             let difference = Difference { key: None, entries, found: 0 };
                             found.push(self.judge(relation, &difference).await?);
-                            continue;
+                            None
                         }
-                    },
-                    None => relation.parts[part].key_from_raw(&changed.key),
-                };
-                let Some(key) = key else { continue };
-                // Another row of the old store may have the key now.
-                let mut rows = vec![(part, changed.key.clone())];
-                rows.extend(candidates(relation, &key));
-                let entries = self.entries(relation, Some(&key), rows, excused).await?;
-                if let Some(difference) = self.differs(relation, key, entries).await? {
+                        None => relation.parts[part].key_from_raw(&declared),
+                    };
+                    let Some(key) = key else { continue };
+                    // Another row of the old store may have the key now.
+                    let mut rows = vec![(part, declared)];
+                    rows.extend(candidates(relation, &key));
+                    sought.push(Sought { key, rows });
+                }
+                for (_, difference) in self.look_up(relation, sought, excused).await? {
                     found.push(self.judge(relation, &difference).await?);
                 }
             }
@@ -92,52 +115,57 @@ impl Verifier {
         Ok(found)
     }
 
-    /// The rows of the old store as they are now, each once; of those with `key` if it is given.
+    /// The rows of the old store as they are now, for each of many; each row once.
     async fn entries(
         &self,
         relation: &Relation,
-        key: Option<&Vec<Canon>>,
-        rows: Vec<(usize, RawKey)>,
+        rows: Vec<Vec<(usize, RawKey)>>,
         excused: &dyn Excused,
-    ) -> Result<Vec<Entry>> {
-        let mut entries: Vec<Entry> = Vec::new();
-        for (at, raw) in rows {
-            let part = &relation.parts[at];
-            if entries.iter().any(|entry| entry.part == at && entry.row.declared == raw) {
+    ) -> Result<Vec<Vec<Entry>>> {
+        let mut entries: Vec<Vec<Entry>> = rows.iter().map(|_| Vec::new()).collect();
+        for (at, part) in relation.parts.iter().enumerate() {
+            let of = rows.iter().enumerate().flat_map(|(for_which, rows)| {
+                let here = rows.iter().filter(move |(part, _)| *part == at);
+                here.map(move |(_, key)| (for_which, key.clone()))
+            });
+            let (for_which, keys): (Vec<usize>, Vec<RawKey>) = of.unzip();
+            if keys.is_empty() {
                 continue;
             }
-            let Some(seen) = self.source.row(&part.source, &part.key, &part.read, &raw).await? else {
-                continue;
-            };
-            let row = part.expected(&seen);
-            if key.is_some() && row.key.as_ref() != key {
-                continue;
+            let seen = self.source.by_keys(&part.source, &part.key, &part.read, &keys).await?;
+            let found = for_which.into_iter().zip(seen);
+            let found: Vec<_> = found.filter_map(|(of, seen)| Some((of, part.expected(&seen?)))).collect();
+            let declared: Vec<_> = found.iter().map(|(_, row)| row.declared.clone()).collect();
+            let excuses = excused.which(&part.name, &declared).await?;
+            for ((of, row), excuse) in found.into_iter().zip(excuses) {
+                let known = &mut entries[of];
+                if !known.iter().any(|entry| entry.part == at && entry.row.declared == row.declared) {
+                    known.push(Entry { row, part: at, excuse });
+                }
             }
-            let excuse = excused.which(&part.name, std::slice::from_ref(&row.declared)).await?;
-            entries.push(Entry { row, part: at, excuse: excuse.first().copied().flatten() });
         }
         Ok(entries)
     }
 
-    /// Whether the sides differ at a key now.
-    async fn differs(
+    /// Where the sides differ now, each with its place in `sought`.
+    async fn look_up(
         &self,
         relation: &Relation,
-        key: Vec<Canon>,
-        entries: Vec<Entry>,
-    ) -> Result<Option<Difference>> {
-        let row = self.in_target(relation, &key).await?;
-        let leaf = row.map(|row| super::relation::digest(&row));
-        let live: Vec<_> = entries.iter().filter(|entry| entry.excuse.is_none()).collect();
-        let repaired = entries.iter().any(|entry| entry.excuse == Some(super::Excuse::Repaired));
-        let equal = match (live.as_slice(), leaf) {
-            ([], None) => !repaired,
-            ([], Some(_)) => repaired,
-            ([one], Some(leaf)) => one.row.leaf == leaf,
-            _ => false,
-        };
-        let found = usize::from(leaf.is_some());
-        Ok((!equal).then_some(Difference { key: Some(key), entries, found }))
+        sought: Vec<Sought>,
+        excused: &dyn Excused,
+    ) -> Result<Vec<(usize, Difference)>> {
+        if sought.is_empty() {
+            return Ok(Vec::new());
+        }
+        let (keys, rows): (Vec<_>, Vec<_>) = sought.into_iter().map(|it| (it.key, it.rows)).unzip();
+        let entries = self.entries(relation, rows, excused).await?;
+        let found = self.in_target(relation, &keys).await?;
+        let all = keys.into_iter().zip(entries).zip(found).enumerate();
+        let differences = all.filter_map(|(at, ((key, mut entries), found))| {
+            entries.retain(|entry| entry.row.key.as_ref() == Some(&key));
+            Some((at, differs(key, entries, found)?))
+        });
+        Ok(differences.collect())
     }
 
     /// A row that seems to be in the new store only may come from a row whose key cannot be told from the new one's: those
@@ -163,19 +191,19 @@ impl Verifier {
                 after = Some(last.key.clone());
                 let row = rows.iter().find(|seen| part.key_of(&part.row(seen)).as_ref() == Some(&key));
                 if let Some(seen) = row {
-                    let rows = vec![(at, part.declared(seen))];
-                    let entries = self.entries(relation, Some(&key), rows, excused).await?;
-                    return self.differs(relation, key, entries).await;
+                    let sought = vec![Sought { key, rows: vec![(at, part.declared(seen))] }];
+                    return Ok(self.look_up(relation, sought, excused).await?.pop().map(|(_, it)| it));
                 }
             }
         }
         Ok(Some(difference))
     }
 
-    async fn in_target(&self, relation: &Relation, key: &[Canon]) -> Result<Option<Vec<Canon>>> {
+    async fn in_target(&self, relation: &Relation, keys: &[Vec<Canon>]) -> Result<Vec<Option<Vec<Canon>>>> {
         let (names, columns) = (relation.key_names(), relation.names());
-        let row = self.target.row(&relation.target, &names, &columns, &as_key(key)).await?;
-        row.map(|row| decode(relation, &row)).transpose()
+        let keys: Vec<_> = keys.iter().map(|key| as_key(key)).collect();
+        let rows = self.target.by_keys(&relation.target, &names, &columns, &keys).await?;
+        rows.into_iter().map(|row| row.map(|row| decode(relation, &row)).transpose()).collect()
     }
 
     /// The fields in which a row differs, and those that the declaration does not allow.
@@ -187,15 +215,20 @@ impl Verifier {
         entry: &Entry,
     ) -> Result<(Vec<String>, Vec<String>)> {
         let part = &relation.parts[entry.part];
-        let seen = self.source.row(&part.source, &part.key, &part.read, &entry.row.declared).await?;
-        let Some(old) = seen.map(|seen| part.row(&seen)) else { return Ok((Vec::new(), Vec::new())) };
+        let declared = std::slice::from_ref(&entry.row.declared);
+        let seen = self.source.by_keys(&part.source, &part.key, &part.read, declared).await?;
+        let Some(old) = seen.into_iter().flatten().next().map(|seen| part.row(&seen)) else {
+            return Ok((Vec::new(), Vec::new()));
+        };
         let names = |which: &dyn Fn(usize) -> bool| {
             let columns = relation.columns.iter().enumerate().filter(|(at, _)| which(*at));
             columns.map(|(_, column)| column.name.clone()).collect::<Vec<_>>()
         };
         let not_allowed = names(&|at| old[at].is_bad());
         let new = match key {
-            Some(key) if kind == Kind::Changed => self.in_target(relation, key).await?,
+            Some(key) if kind == Kind::Changed => {
+                self.in_target(relation, &[key.to_vec()]).await?.into_iter().next().flatten()
+            }
             _ => None,
         };
         let fields = new.map(|new| names(&|at| old[at] != new[at])).unwrap_or_default();
@@ -225,6 +258,21 @@ pub(super) fn named(
     };
     let keys = relation.parts[entry.part].key.iter().map(name);
     keys.zip(entry.row.declared.iter().map(text)).collect()
+}
+
+/// Whether the sides differ at a key, by what each of them has.
+fn differs(key: Vec<Canon>, entries: Vec<Entry>, found: Option<Vec<Canon>>) -> Option<Difference> {
+    let leaf = found.map(|row| super::relation::digest(&row));
+    let live: Vec<_> = entries.iter().filter(|entry| entry.excuse.is_none()).collect();
+    let repaired = entries.iter().any(|entry| entry.excuse == Some(Excuse::Repaired));
+    let equal = match (live.as_slice(), leaf) {
+        ([], None) => !repaired,
+        ([], Some(_)) => repaired,
+        ([one], Some(leaf)) => one.row.leaf == leaf,
+        _ => false,
+    };
+    let found = usize::from(leaf.is_some());
+    (!equal).then_some(Difference { key: Some(key), entries, found })
 }
 
 fn part_of(relation: &Relation, table: &str) -> Option<usize> {

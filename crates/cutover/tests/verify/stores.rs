@@ -98,15 +98,16 @@ impl SourceWitness for Old {
         Ok(rows.take(limit as usize).map(|(key, row)| witnessed(key, &row, columns)).collect())
     }
 
-    async fn row(
+    async fn by_keys(
         &self,
         table: &str,
         key: &[SourceColumn],
         columns: &[SourceColumn],
-        of: &RawKey,
-    ) -> Result<Option<Witnessed>> {
-        let row = self.keyed(table, key).into_iter().find(|(key, _)| key == of);
-        Ok(row.map(|(key, row)| witnessed(key, &row, columns)))
+        of: &[RawKey],
+    ) -> Result<Vec<Option<Witnessed>>> {
+        let rows = self.keyed(table, key);
+        let found = of.iter().map(|of| rows.iter().find(|(key, _)| key == of));
+        Ok(found.map(|row| row.map(|(key, row)| witnessed(key.clone(), row, columns))).collect())
     }
 
     async fn count(&self, table: &str) -> Result<u64> {
@@ -159,16 +160,17 @@ impl TargetWitness for New {
         Ok(rows.take(limit as usize).map(|(_, row)| shown(&row)).collect())
     }
 
-    async fn row(
+    async fn by_keys(
         &self,
         table: &str,
         key: &[String],
         columns: &[String],
-        of: &[String],
-    ) -> Result<Option<Vec<Option<String>>>> {
-        let mut rows = self.keyed(table, key).into_iter();
-        let row = rows.find(|(found, _)| self.order(key, found, of).is_eq());
-        Ok(row.map(|(_, row)| key.iter().chain(columns).map(|name| row[name].clone()).collect()))
+        of: &[Vec<String>],
+    ) -> Result<Vec<Option<Vec<Option<String>>>>> {
+        let rows = self.keyed(table, key);
+        let found = of.iter().map(|of| rows.iter().find(|(found, _)| self.order(key, found, of).is_eq()));
+        let shown = |row: &NewRow| key.iter().chain(columns).map(|name| row[name].clone()).collect();
+        Ok(found.map(|row| row.map(|(_, row)| shown(row))).collect())
     }
 
     async fn count(&self, table: &str) -> Result<u64> {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use changeover_core::cutover::TargetWitness;
 use changeover_core::{Error, ErrorKind, ModuleScope, Result};
+use futures::future::try_join_all;
 use tokio::sync::Mutex;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Row, Statement};
@@ -21,7 +22,7 @@ pub(super) struct PostgresWitness {
     client: Mutex<Option<Door>>,
 }
 
-/// Statements that a connection remembers: rows are looked up one by one.
+/// Statements that a connection remembers.
 const REMEMBERED: usize = 200;
 
 /// A connection with its prepared statements.
@@ -53,7 +54,7 @@ impl PostgresWitness {
         }
     }
 
-    async fn ask(&self, question: &Question<'_>) -> Result<Vec<Vec<Option<String>>>> {
+    async fn ask(&self, question: &Question<'_>) -> Result<Vec<Vec<Vec<Option<String>>>>> {
         // Taken out while it is busy: a caller who is dropped takes it along.
         let mut place = self.client.lock().await;
         let client = self.client(place.take()).await?;
@@ -63,17 +64,20 @@ impl PostgresWitness {
         }
         let width = question.key.len() + question.columns.len();
         let value = |row: &Row, column| row.try_get::<_, Option<String>>(column).map_err(|_| unreadable());
-        answer?.iter().map(|row| (0..width).map(|column| value(row, column)).collect()).collect()
+        let printed = |row: &Row| (0..width).map(|column| value(row, column)).collect();
+        answer?.iter().map(|rows| rows.iter().map(printed).collect()).collect()
     }
 }
 
-/// What is asked about a table.
+/// What is asked about a table, once or many times.
 struct Question<'a> {
     table: &'a str,
     key: &'a [String],
     columns: &'a [String],
-    /// An operator, and a key to compare with.
-    bounds: Vec<(&'static str, &'a [String])>,
+    /// How the key of a row compares with given ones.
+    operators: Vec<&'static str>,
+    /// For each time a key to each operator.
+    keys: Vec<Vec<&'a [String]>>,
     limit: u32,
 }
 
@@ -86,29 +90,21 @@ struct KeyColumn {
 }
 
 impl Question<'_> {
-    async fn ask(&self, client: &Door, copier: &str) -> Result<Vec<Row>> {
+    /// The rows of each time, all in one snapshot; the questions do not wait for each other's answers.
+    async fn ask(&self, client: &Door, copier: &str) -> Result<Vec<Vec<Row>>> {
         begin(client).await?;
         see_all(client, self.table, copier).await?;
         let table = quoted(self.table);
         let key = key_columns(client, &table, self.key).await?;
         let ordered = key.iter().map(|it| it.ordered.clone()).collect::<Vec<_>>().join(", ");
-        let mut texts: Vec<&String> = Vec::new();
         let mut conditions = Vec::new();
-        for (operator, values) in &self.bounds {
-            if values.len() != key.len() {
-                let (given, needed) = (values.len(), key.len());
-                return Err(Error::invalid(format!(
-                    "a key of {given} values was given, the key of table {} has {needed}",
-                    self.table
-                )));
-            }
+        for (operator, at) in self.operators.iter().zip(0..) {
             let casts: Vec<_> = key
                 .iter()
-                .zip(texts.len() + 1..)
+                .zip(at * key.len() + 1..)
                 .map(|(column, number)| format!("(${number}::text)::{}", column.type_name))
                 .collect();
             conditions.push(format!("({ordered}) {operator} ({})", casts.join(", ")));
-            texts.extend(*values);
         }
         conditions.extend(only_leading(client, &table, self.key).await?);
         // Without a name of its own a printed column would be what ORDER BY means by the name: numbers in the order of text.
@@ -121,8 +117,21 @@ impl Question<'_> {
             printed.join(", "),
             self.limit
         );
-        let params: Vec<_> = texts.iter().map(|it| *it as &(dyn ToSql + Sync)).collect();
-        query(client, &sql, &params).await
+        let statement = prepared(client, &sql).await?;
+        let answers = self.keys.iter().map(|keys| {
+            let params: Vec<_> = keys.iter().copied().flatten().map(|it| it as &(dyn ToSql + Sync)).collect();
+            let (statement, wrong) = (&statement, keys.iter().find(|it| it.len() != key.len()));
+            async move {
+                if let Some(wrong) = wrong {
+                    let (given, needed, table) = (wrong.len(), self.key.len(), self.table);
+                    return Err(Error::invalid(format!(
+                        "a key of {given} values was given, the key of table {table} has {needed}"
+                    )));
+                }
+                client.query(statement, &params).await.map_err(|error| classify::read_error(&error))
+            }
+        });
+        try_join_all(answers).await
     }
 }
 
@@ -140,20 +149,21 @@ async fn see_all(client: &Door, table: &str, copier: &str) -> Result<()> {
 }
 
 async fn query(client: &Door, sql: &str, params: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>> {
-    let failed = |error: tokio_postgres::Error| classify::read_error(&error);
-    let known = client.statements.lock().await.get(sql).cloned();
-    let statement = if let Some(known) = known {
-        known
-    } else {
-        let made = client.prepare(sql).await.map_err(failed)?;
-        let mut statements = client.statements.lock().await;
-        if statements.len() >= REMEMBERED {
-            statements.clear();
-        }
-        statements.insert(sql.to_owned(), made.clone());
-        made
-    };
-    client.query(&statement, params).await.map_err(failed)
+    let statement = prepared(client, sql).await?;
+    client.query(&statement, params).await.map_err(|error| classify::read_error(&error))
+}
+
+async fn prepared(client: &Door, sql: &str) -> Result<Statement> {
+    if let Some(known) = client.statements.lock().await.get(sql) {
+        return Ok(known.clone());
+    }
+    let made = client.prepare(sql).await.map_err(|error| classify::read_error(&error))?;
+    let mut statements = client.statements.lock().await;
+    if statements.len() >= REMEMBERED {
+        statements.clear();
+    }
+    statements.insert(sql.to_owned(), made.clone());
+    Ok(made)
 }
 
 /// A name, or two with a point between, for SQL.
@@ -218,21 +228,24 @@ impl TargetWitness for PostgresWitness {
         limit: u32,
     ) -> Result<Vec<Vec<Option<String>>>> {
         let bounds = [(">", after), ("<=", until)];
-        let bounds = bounds.into_iter().filter_map(|(operator, key)| Some((operator, key?))).collect();
-        let question = Question { table, key, columns, bounds, limit };
-        self.ask(&question).await.map_err(|error| error.during("cutover.witness.rows"))
+        let bounds = bounds.into_iter().filter_map(|(operator, key)| Some((operator, key?)));
+        let (operators, keys) = bounds.unzip();
+        let question = Question { table, key, columns, operators, keys: vec![keys], limit };
+        let pages = self.ask(&question).await.map_err(|error| error.during("cutover.witness.rows"))?;
+        Ok(pages.into_iter().flatten().collect())
     }
 
-    async fn row(
+    async fn by_keys(
         &self,
         table: &str,
         key: &[String],
         columns: &[String],
-        of: &[String],
-    ) -> Result<Option<Vec<Option<String>>>> {
-        let question = Question { table, key, columns, bounds: vec![("=", of)], limit: 1 };
-        let rows = self.ask(&question).await.map_err(|error| error.during("cutover.witness.row"))?;
-        Ok(rows.into_iter().next())
+        of: &[Vec<String>],
+    ) -> Result<Vec<Option<Vec<Option<String>>>>> {
+        let keys = of.iter().map(|key| vec![key.as_slice()]).collect();
+        let question = Question { table, key, columns, operators: vec!["="], keys, limit: 1 };
+        let found = self.ask(&question).await.map_err(|error| error.during("cutover.witness.by_keys"))?;
+        Ok(found.into_iter().map(|rows| rows.into_iter().next()).collect())
     }
 
     async fn count(&self, table: &str) -> Result<u64> {

@@ -38,19 +38,19 @@ impl SourceWitness for Witness {
         self.door.read("cutover.witness.rows", look).await
     }
 
-    async fn row(
+    async fn by_keys(
         &self,
         table: &str,
         key: &[SourceColumn],
         columns: &[SourceColumn],
-        of: &RawKey,
-    ) -> Result<Option<Witnessed>> {
-        let (table, key, columns, of) = (table.to_owned(), key.to_vec(), columns.to_vec(), of.clone());
+        of: &[RawKey],
+    ) -> Result<Vec<Option<Witnessed>>> {
+        let (table, key, columns, of) = (table.to_owned(), key.to_vec(), columns.to_vec(), of.to_vec());
         let look = move |conn: &mut SqliteConnection| {
             let look = Look::at(conn, &table, &key, &columns)?;
-            look.one(conn, &of)
+            of.iter().map(|of| look.one(conn, of)).collect()
         };
-        self.door.read("cutover.witness.row", look).await
+        self.door.read("cutover.witness.by_keys", look).await
     }
 
     async fn count(&self, table: &str) -> Result<u64> {
