@@ -1,7 +1,8 @@
 //! The searches: each configuration, to the end of its states.
 
+use crate::liveness;
+use crate::protocol::Protocol;
 use changeover_cutover::phase::Phase;
-use protocol::Protocol;
 use stateright::{Checker, Model};
 
 // I1 to I9, I11 to I13. Faults 9, 10, 11, 14.

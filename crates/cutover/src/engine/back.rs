@@ -1,6 +1,7 @@
 //! The way back: what was written to the new store since the switch goes into the file, through the gate.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
 
 use changeover_core::cutover::{BackBatch, BackChange, BackKey, Raw, SourceColumn};
 use changeover_core::{Error, ErrorKind, Result};
@@ -9,9 +10,9 @@ use serde_json::json;
 use super::fail;
 use super::follow::name_of;
 use super::session::{PAGE, Session, nothing};
-use super::{Pause, Step};
+use super::{Cutover, Pause, Step};
 use crate::phase::{Owner, Phase};
-use crate::verify::ChangedKey;
+use crate::verify::{ChangedKey, Verifier};
 
 impl Session<'_> {
     /// From `switched`, or from wherever an earlier revert was left, to the old store as the owner.
@@ -108,7 +109,10 @@ impl Session<'_> {
 
     /// Every row that was written to the new store since the switch is compared with the file. How many there were.
     async fn prove_back(&self) -> Result<u64> {
-        let verifier = self.verifier()?;
+        let world = Cutover::world(&self.run, &self.kept);
+        let witnesses = (&self.cutover.source_witness, &self.cutover.target_witness);
+        let verifier =
+            Verifier::of_way_back(self.tables(), &world, Arc::clone(witnesses.0), Arc::clone(witnesses.1))?;
         let excused = self.excused().await?;
         let (mut after, mut count) = (0, 0);
         let mut seen = HashSet::new();

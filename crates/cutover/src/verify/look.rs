@@ -136,11 +136,11 @@ impl Verifier {
             let found = for_which.into_iter().zip(seen);
             let found: Vec<_> = found.filter_map(|(of, seen)| Some((of, part.expected(&seen?)))).collect();
             let declared: Vec<_> = found.iter().map(|(_, row)| row.declared.clone()).collect();
-            let excuses = excused.which(&part.name, &declared).await?;
-            for ((of, row), excuse) in found.into_iter().zip(excuses) {
-                let known = &mut entries[of];
-                if !known.iter().any(|entry| entry.part == at && entry.row.declared == row.declared) {
-                    known.push(Entry { row, part: at, excuse });
+            let known = excused.which(&part.name, &declared).await?;
+            for ((of, row), excuse) in found.into_iter().zip(known) {
+                let here = &mut entries[of];
+                if !here.iter().any(|entry| entry.part == at && entry.row.declared == row.declared) {
+                    here.push(Entry { row, part: at, excuse });
                 }
             }
         }

@@ -120,9 +120,33 @@ impl Verifier {
         source: Arc<dyn SourceWitness>,
         target: Arc<dyn TargetWitness>,
     ) -> Result<Self> {
-        let relations: Vec<_> = Relation::all(tables, world)?.into_iter().map(Arc::new).collect();
+        Ok(Self::of(Relation::all(tables, world, relation::is_told)?, world, source, target))
+    }
+
+    /// For the way back: of what was written to the new store only that is compared which the old one has room for. What
+    /// it has no column for was given the value of another one on the way there (`same_as`), and stays behind.
+    ///
+    /// # Errors
+    ///
+    /// As [`Verifier::new`].
+    pub fn of_way_back(
+        tables: &[Table],
+        world: &World,
+        source: Arc<dyn SourceWitness>,
+        target: Arc<dyn TargetWitness>,
+    ) -> Result<Self> {
+        Ok(Self::of(Relation::all(tables, world, relation::goes_back)?, world, source, target))
+    }
+
+    fn of(
+        relations: Vec<Relation>,
+        world: &World,
+        source: Arc<dyn SourceWitness>,
+        target: Arc<dyn TargetWitness>,
+    ) -> Self {
+        let relations: Vec<_> = relations.into_iter().map(Arc::new).collect();
         let plan = sha256_hex(describe::document(&relations, world).to_string().as_bytes());
-        Ok(Self { relations, plan, source, target, limits: Limits::default() })
+        Self { relations, plan, source, target, limits: Limits::default() }
     }
 
     /// With other limits.
@@ -139,7 +163,8 @@ impl Verifier {
     /// The document from which an independent program can compute the data root of the old file: what is read from where and
     /// how values are encoded. Rows in quarantine are to be added to it, see the guide.
     pub fn describe(tables: &[Table], world: &World) -> Result<serde_json::Value> {
-        let relations: Vec<_> = Relation::all(tables, world)?.into_iter().map(Arc::new).collect();
+        let relations: Vec<_> =
+            Relation::all(tables, world, relation::is_told)?.into_iter().map(Arc::new).collect();
         Ok(describe::document(&relations, world))
     }
 

@@ -82,16 +82,16 @@ pub(super) struct Expected {
 }
 
 impl Relation {
-    /// The relations of the declarations, in the order in which those first name them.
-    pub(super) fn all(tables: &[Table], world: &World) -> Result<Vec<Self>> {
+    /// The relations of the declarations, in the order in which those first name them; with the columns that `counts` lets through.
+    pub(super) fn all(tables: &[Table], world: &World, counts: fn(&Column) -> bool) -> Result<Vec<Self>> {
         let mut found: Vec<Self> = Vec::new();
         for table in tables {
             let own: Vec<_> =
                 table.columns.iter().map(|column| (column.name.clone(), column.name.clone())).collect();
             let key = walk_key(table);
-            add(&mut found, table, &table.target, &own, &key, world)?;
+            add(&mut found, table, &table.target, &own, &key, world, counts)?;
             for Also { target, columns, key } in &table.also {
-                add(&mut found, table, target, columns, key, world)?;
+                add(&mut found, table, target, columns, key, world, counts)?;
             }
         }
         Ok(found)
@@ -128,6 +128,7 @@ fn add(
     shown: &[(String, String)],
     key: &[String],
     world: &World,
+    counts: fn(&Column) -> bool,
 ) -> Result<()> {
     let wrong = |what: String| Error::invalid(format!("the declaration of {}: {what}", table.name));
     let known = found.iter().position(|relation| relation.target == target);
@@ -135,7 +136,7 @@ fn add(
         let mut columns = Vec::new();
         for (name, of) in shown {
             let column = table.column(of).ok_or_else(|| wrong(format!("no column {of}")))?;
-            if !is_constant(column) {
+            if counts(column) {
                 columns.push(Column { name: name.clone(), ..column.clone() });
             }
         }
@@ -166,6 +167,17 @@ fn add(
 
 fn is_constant(column: &Column) -> bool {
     matches!(&column.from, From::Computed(rule) if rule.starts_with("constant:"))
+}
+
+/// Whether the old store says something of a column.
+pub(super) fn is_told(column: &Column) -> bool {
+    !is_constant(column)
+}
+
+/// Whether the old store can hold what the new one has in a column: not where another one's value was taken for want of it.
+pub(super) fn goes_back(column: &Column) -> bool {
+    let is_copy = matches!(&column.from, From::Computed(rule) if rule.starts_with("same_as:"));
+    is_told(column) && !is_copy
 }
 
 impl Part {

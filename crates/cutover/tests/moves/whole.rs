@@ -2,13 +2,16 @@
 
 use std::sync::{Arc, Mutex};
 
-use changeover_core::ErrorKind;
+use changeover_core::audit::{ActorType, Create, NewAuditEvent, Outcome};
 use changeover_core::backend::Family;
-use changeover_core::events::ReadAll;
+use changeover_core::events::{NewEvent, ReadAll};
+use changeover_core::playbooks::{Change, Edit, NewPlaybook, PlaybookVersion, Put, Status, VersionsOf};
+use changeover_core::{ErrorKind, Limit, Text, Timestamp, Uuid};
 use changeover_cutover::phase::{Owner, Phase};
 use changeover_cutover::{Goal, Step};
 
 use crate::stage::{Stage, append, event, history, stream, terms, words};
+use crate::support::{scope, tenant};
 
 // S0-MIG: ids, versions, positions and payloads survive; the file is closed, the database open.
 #[tokio::test(flavor = "multi_thread")]
@@ -149,4 +152,82 @@ async fn the_trail_and_the_playbooks_move_as_well() {
     let stage = Stage::legacy(Family::Playbooks, playbook).await;
     assert_eq!(stage.cutover().await.run(&terms(), Goal::Switched).await.unwrap().owner, Owner::Postgres);
     assert_eq!(stage.number("SELECT count(*) FROM playbook_store.playbook_catalog").await, 1);
+}
+
+// Fault 27. A legacy file has no column for the time at which a record was stored; everything else of what the new store took
+// is in it after a revert.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_new_store_took_goes_back_into_a_legacy_file() {
+    let stage = Stage::legacy(Family::Events, &history(2, 2)).await;
+    let cutover = stage.cutover().await;
+    cutover.run(&terms(), Goal::Switched).await.unwrap();
+    let long_ago = Timestamp::parse("2020-02-03T04:05:06.789Z").unwrap();
+    let late = NewEvent { occurred_at: Some(long_ago), ..event(Uuid::new_v4(), 7) };
+    append(&*stage.new_events().await, stream(1), late.clone()).await.unwrap();
+    cutover.revert(&terms()).await.unwrap();
+    let back = stage.old_events().await.read_all(ReadAll::default()).await.unwrap().events;
+    let last = back.last().unwrap();
+    assert_eq!((back.len(), last.id, last.occurred_at), (5, late.id, long_ago));
+
+    let stage = Stage::legacy(Family::Audit, "").await;
+    let cutover = stage.cutover().await;
+    cutover.run(&terms(), Goal::Switched).await.unwrap();
+    let (scope, tenant) = (scope("audit"), tenant());
+    let new = stage.new.audit(&scope, &tenant).await.unwrap();
+    let event = NewAuditEvent::new("a.b", "a", Outcome::Success, "s", ActorType::User, "r", "1").unwrap();
+    let event = NewAuditEvent { event_timestamp: long_ago, ..event };
+    new.create(Create { events: vec![event.clone()] }).await.unwrap();
+    cutover.revert(&terms()).await.unwrap();
+    let old = stage.old.audit(&scope, &tenant).await.unwrap();
+    assert_eq!(old.get(event.event_id).await.unwrap().unwrap().event, event);
+
+    let stage = Stage::legacy(Family::Playbooks, "").await;
+    let cutover = stage.cutover().await;
+    cutover.run(&terms(), Goal::Switched).await.unwrap();
+    let scope = crate::support::scope("playbooks");
+    let new = stage.new.playbooks(&scope, &tenant).await.unwrap();
+    let playbook = playbook("p");
+    new.put(Put { versions: vec![playbook.clone()] }).await.unwrap();
+    let edit = Edit::Status(Status::Disabled, Some("broken".to_owned()));
+    let change = Change {
+        playbook_id: playbook.playbook_id.clone(),
+        version: playbook.version.clone(),
+        edit,
+        by: None,
+    };
+    new.change(change).await.unwrap();
+    cutover.revert(&terms()).await.unwrap();
+    let old = stage.old.playbooks(&scope, &tenant).await.unwrap();
+    let limit = Limit::new(10).unwrap();
+    let ask = VersionsOf { playbook_id: playbook.playbook_id.clone(), below: None, limit };
+    let found = old.versions(ask).await.unwrap().playbooks;
+    assert_eq!(found.len(), 1);
+    assert_eq!((&found[0].playbook.content, found[0].playbook.status), (&playbook.content, Status::Disabled));
+}
+
+fn playbook(id: &str) -> NewPlaybook {
+    let text = |text: &str| Text::new("text", text).unwrap();
+    NewPlaybook {
+        playbook_id: text(id),
+        version: PlaybookVersion::new("v1.0.0").unwrap(),
+        name: text("P"),
+        description: "What to do".to_owned(),
+        owner: None,
+        maintainer: None,
+        content: "# é\r\n".to_owned(),
+        content_hash: None,
+        labels: [("team".to_owned(), "x".to_owned())].into(),
+        embedding: None,
+        status: Status::Active,
+        is_latest: true,
+        previous_version: None,
+        version_notes: None,
+        change_summary: None,
+        approved_by: None,
+        approved_at: None,
+        expected_success_rate: None,
+        expected_duration_seconds: None,
+        created_at: None,
+        created_by: None,
+    }
 }
