@@ -63,7 +63,7 @@ async fn tables_of_ones_own_are_moved_by_the_example_and_go_back() {
     assert_eq!(moved.cutover(&["run"], &[]).status, 3);
     let open = ids("undecided");
     assert_eq!(open.len(), 2);
-    moved.ok(&["quarantine", "repair"], &[&open[0], "--set", "paid=1"]);
+    moved.ok(&["quarantine", "repair"], &[&open[0], "--set", "paid:int=1"]);
     let run = moved.cutover(&["run"], &[]);
     assert_eq!(run.status, 0, "{run:?}");
     let rows = "SELECT concat_ws('|', number, amount, paid, extract(epoch FROM due)::numeric(20, 3), token, note) \
