@@ -1,6 +1,7 @@
 //! Services that are killed between a write and the word of it, in every part of a move.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::time::Duration;
 
 use changeover_core::Uuid;
@@ -37,10 +38,10 @@ impl Client<'_> {
     async fn asks_again(&mut self) {
         let mut service = Process::service(self.stage).await;
         for number in 1..=self.asked {
-            if !self.answered.contains_key(&id_of(number)) {
+            if let Entry::Vacant(answer) = self.answered.entry(id_of(number)) {
                 service.tell(&number.to_string());
                 service.says(&format!("did {number}.")).await;
-                self.answered.insert(id_of(number), number);
+                answer.insert(number);
             }
         }
     }

@@ -12,7 +12,7 @@ use crate::roots::one_root;
 use crate::stage::{Stage, history, terms, words};
 use crate::under_writers::{Writers, check};
 
-/// A refusal in triggers of the target and of what is kept of a run: `storm(state, name, times)`. Sequences count, since they are
+/// A refusal in triggers of the target and of what is kept of a run: `storm(code, name, times)`. Sequences count, since they are
 /// not rolled back.
 const STORM: &str = "\
     CREATE SCHEMA weather; \
@@ -25,11 +25,11 @@ const STORM: &str = "\
     END $$;";
 
 /// The next writes to a table, those of rows with some property where one is given, are refused.
-async fn storm(stage: &Stage, state: &str, name: &str, table: &str, only: Option<&str>, times: u32) {
+async fn storm(stage: &Stage, code: &str, name: &str, table: &str, only: Option<&str>, times: u32) {
     let level = only.map_or("FOR EACH STATEMENT".to_owned(), |only| format!("FOR EACH ROW WHEN ({only})"));
     let sql = format!(
         "CREATE SEQUENCE weather.{name}; \
-         CREATE TRIGGER {name} BEFORE INSERT ON {table} {level} EXECUTE FUNCTION weather.storm('{state}', '{name}', '{times}')"
+         CREATE TRIGGER {name} BEFORE INSERT ON {table} {level} EXECUTE FUNCTION weather.storm('{code}', '{name}', '{times}')"
     );
     stage.db.execute(&sql).await.unwrap();
 }
@@ -54,11 +54,11 @@ async fn counting(stage: &Stage) -> (Cutover, Arc<AtomicU32>) {
 #[case::deadlock("40P01", "40P01")]
 #[case::connection("08006", "57P03")]
 #[tokio::test(flavor = "multi_thread")]
-async fn a_storm_is_waited_out_and_parks_no_row(#[case] state: &str, #[case] later: &str) {
+async fn a_storm_is_waited_out_and_parks_no_row(#[case] code: &str, #[case] later: &str) {
     let stage = Stage::legacy(Family::Events, &history(5, 40)).await;
     stage.db.execute(STORM).await.unwrap();
-    storm(&stage, state, "rows", "event_store.domain_event", None, 2).await;
-    storm(&stage, state, "chunks", "cutover.chunk", None, 1).await;
+    storm(&stage, code, "rows", "event_store.domain_event", None, 2).await;
+    storm(&stage, code, "chunks", "cutover.chunk", None, 1).await;
     let writers = Writers::start(&stage, 2).await;
     let (cutover, waits) = counting(&stage).await;
     cutover.run(&terms(), Goal::Verified).await.unwrap();

@@ -95,15 +95,14 @@ pub(super) async fn open_tables(tx: &Tx<'_>, held: &Held) -> Result<()> {
 
 /// Names who has it, or had it last.
 async fn lost(tx: &Tx<'_>, held: &Held, lease: &Lease) -> Result<Error> {
-    let now = match &held.holder {
-        Some((holder, until)) => format!("{holder:?} has it until {until} with the token {}", held.token),
-        None => {
-            let sql = "SELECT who, what FROM cutover.record WHERE run = $1 ORDER BY number DESC LIMIT 1";
-            let last = tx.optional(sql, &[&held.run]).await?;
-            let last = last.map(|row| (row.get::<_, String>(0), row.get::<_, String>(1)));
-            let last = last.map_or_else(String::new, |(who, what)| format!(", last {what} by {who:?}"));
-            format!("nobody has it; the run is in the phase {}{last}", held.phase)
-        }
+    let now = if let Some((holder, until)) = &held.holder {
+        format!("{holder:?} has it until {until} with the token {}", held.token)
+    } else {
+        let sql = "SELECT who, what FROM cutover.record WHERE run = $1 ORDER BY number DESC LIMIT 1";
+        let last = tx.optional(sql, &[&held.run]).await?;
+        let last = last.map(|row| (row.get::<_, String>(0), row.get::<_, String>(1)));
+        let last = last.map_or_else(String::new, |(who, what)| format!(", last {what} by {who:?}"));
+        format!("nobody has it; the run is in the phase {}{last}", held.phase)
     };
     Ok(Error::new(
         ErrorKind::Contention,

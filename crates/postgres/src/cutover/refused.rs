@@ -10,22 +10,23 @@ use super::shape::TableShape;
 /// The rows that a constraint of the table refuses, each for itself. Halves that are refused are looked at half by half.
 pub(super) async fn find(tx: &Tx<'_>, table: &TableShape, rows: &[&[Value]]) -> Result<Vec<RefusedRow>> {
     let mut found = Vec::new();
-    let mut ranges = vec![0..rows.len()];
-    while let Some(range) = ranges.pop() {
-        if range.is_empty() {
+    // Begin and end of each part that is still to be looked at.
+    let mut parts = vec![(0, rows.len())];
+    while let Some((begin, end)) = parts.pop() {
+        if begin == end {
             continue;
         }
         tx.batch("SAVEPOINT look").await?;
-        let stored = store(tx, table, &rows[range.clone()]).await;
+        let stored = store(tx, table, &rows[begin..end]).await;
         match stored {
             Ok(()) => {}
             Err(Refused::Other(error)) => return Err(error),
-            Err(Refused::Row(by)) if range.len() == 1 => found.push(RefusedRow { row: range.start, by }),
+            Err(Refused::Row(by)) if end - begin == 1 => found.push(RefusedRow { row: begin, by }),
             // Not by itself: what is in the way is found by the key.
-            Err(Refused::Taken) if range.len() == 1 => {}
+            Err(Refused::Taken) if end - begin == 1 => {}
             Err(Refused::Row(_) | Refused::Taken) => {
-                let middle = range.start + range.len() / 2;
-                ranges.extend([middle..range.end, range.start..middle]);
+                let middle = begin.midpoint(end);
+                parts.extend([(middle, end), (begin, middle)]);
             }
         }
         tx.batch("ROLLBACK TO SAVEPOINT look; RELEASE SAVEPOINT look").await?;
