@@ -28,7 +28,8 @@ fn gone(table: &str, key: Values<'_>) -> BackChange {
 }
 
 async fn back(source: &dyn CutoverSource, seq: i64, changes: Vec<BackChange>) -> Result<()> {
-    source.write_back(&BackBatch { seq, changes }).await
+    let epoch = source.meta().await.unwrap().unwrap().epoch;
+    source.write_back(&BackBatch { epoch, seq, changes }).await
 }
 
 async fn back_applied(source: &dyn CutoverSource) -> (bool, i64) {
@@ -91,6 +92,27 @@ async fn rows_come_back_through_a_gate_that_stays_closed() {
     assert_eq!(text(&file, "SELECT group_concat(rowid) FROM domain_event"), "41,42");
     // Nothing of it is a change to be moved again.
     assert!(dirty(&*source, 0).await.is_empty());
+}
+
+// Fault 10: what was read in an earlier time of the new store is not written in a later one, whatever its number.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batch_of_another_epoch_changes_nothing() {
+    let file = File::legacy();
+    let open = file.open_unmigrated().await;
+    let (source, _) = sides(&open, "events");
+    prepared(&*source, &events()).await;
+    source.fence(1, "postgres", LONG).await.unwrap().unwrap();
+    let change = put("event_stream", 1, &[("stream_id", raw("s")), ("version", Raw::Integer(1))]);
+    for epoch in [1, 3] {
+        let batch = BackBatch { epoch, seq: 10, changes: vec![change.clone()] };
+        let refused = source.write_back(&batch).await.unwrap_err();
+        assert_eq!((refused.kind(), refused.was_applied()), (ErrorKind::Contention, Some(Applied::No)));
+        assert!(refused.message().contains("fenced at epoch 2"), "{refused}");
+    }
+    assert_eq!(back_applied(&*source).await, (false, 0));
+    assert_eq!(text(&file, "SELECT count(*) || '' FROM event_stream"), "0");
+    source.write_back(&BackBatch { epoch: 2, seq: 10, changes: vec![change] }).await.unwrap();
+    assert_eq!(back_applied(&*source).await, (false, 10));
 }
 
 // Rows that take each other's unique values are written in an order that allows it, or out and in where there is none.

@@ -31,7 +31,20 @@ where
     Fut: Future<Output = Result<(), E>>,
     E: Into<Box<dyn StdError + Send + Sync>>,
 {
-    let server = shared().await?;
+    database_on(shared().await?, key, migrate).await
+}
+
+/// The same on a server that is at hand.
+pub(crate) async fn database_on<F, Fut, E>(
+    server: &'static Server,
+    key: &str,
+    migrate: F,
+) -> Result<TestDatabase, Error>
+where
+    F: FnOnce(String) -> Fut,
+    Fut: Future<Output = Result<(), E>>,
+    E: Into<Box<dyn StdError + Send + Sync>>,
+{
     let template = template(server, key, migrate).await?;
     TestDatabase::copy(server, &template).await
 }

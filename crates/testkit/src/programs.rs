@@ -47,12 +47,43 @@ pub(crate) async fn start_fetched(settings: &Settings) -> Result<Server, String>
 }
 
 pub(crate) async fn stop(bin: &Path, data: &Path) -> Result<(), String> {
+    halt(bin, data, "immediate").await?;
+    fs::remove_dir_all(data).map_err(|error| error.to_string())
+}
+
+/// Stops it in a mode of `pg_ctl`, and keeps its data.
+pub(crate) async fn halt(bin: &Path, data: &Path, mode: &str) -> Result<(), String> {
+    run(&mut pg_ctl(bin, data, &["stop", "-w", "-m", mode])?, PROGRAM_LIMIT).await.map(drop)
+}
+
+/// SIGKILL of its first process; the others end by themselves when they see it.
+pub(crate) async fn kill(data: &Path) -> Result<(), String> {
+    let noted = fs::read_to_string(data.join("postmaster.pid")).map_err(|error| error.to_string())?;
+    let first = noted.lines().next().and_then(|line| line.trim().parse::<u32>().ok());
+    let first = first.ok_or("its file postmaster.pid names no process")?;
+    run(Command::new("sh").args(["-c", &format!("kill -KILL {first}")]), PROGRAM_LIMIT).await.map(drop)
+}
+
+/// Starts it in its folder, and waits until it takes connections.
+pub(crate) async fn launch(bin: &Path, data: &Path) -> Result<(), String> {
+    let log = data.join("server.log");
+    let mut command = pg_ctl(bin, data, &["start", "-w", "-t", "60", "-l"])?;
+    command.arg(&log);
+    // Not captured: the server inherits these and would keep a pipe open for as long as it lives.
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    if command.status().await.map_err(|error| format!("pg_ctl: {error}"))?.success() {
+        return Ok(());
+    }
+    Err(format!("it did not start: {}", fs::read_to_string(&log).unwrap_or_default().trim()))
+}
+
+/// As the user whom the data belong to.
+fn pg_ctl(bin: &Path, data: &Path, arguments: &[&str]) -> Result<Command, String> {
     let owner = fs::metadata(data).map_err(|error| error.to_string())?;
     let mut command = Command::new(bin.join("pg_ctl"));
-    command.args(["stop", "-w", "-m", "immediate", "-D"]).arg(data);
+    command.arg("-D").arg(data).args(arguments);
     act_as(&mut command, Some((owner.uid(), owner.gid())));
-    run(&mut command, PROGRAM_LIMIT).await?;
-    fs::remove_dir_all(data).map_err(|error| error.to_string())
+    Ok(command)
 }
 
 /// PATH, then where the usual packages put them, newest first.
@@ -140,15 +171,7 @@ async fn start(rung: Rung, bin: &Path) -> Result<Server, String> {
     let conf = data.path().join("postgresql.conf");
     fs::write(&conf, text.concat()).map_err(|error| format!("writing {}: {error}", conf.display()))?;
 
-    let log = data.path().join("server.log");
-    let mut pg_ctl = Command::new(bin.join("pg_ctl"));
-    pg_ctl.args(["start", "-w", "-t", "60", "-l"]).arg(&log).arg("-D").arg(data.path());
-    act_as(&mut pg_ctl, user);
-    // Not captured: the server inherits these and would keep a pipe open for as long as it lives.
-    pg_ctl.stdout(Stdio::null()).stderr(Stdio::null());
-    if !pg_ctl.status().await.map_err(|error| format!("pg_ctl: {error}"))?.success() {
-        return Err(format!("it did not start: {}", fs::read_to_string(&log).unwrap_or_default().trim()));
-    }
+    launch(bin, data.path()).await?;
     let data = data.keep();
     let handle = Handle::Programs { bin: bin.to_owned(), data: data.clone() };
     let started =

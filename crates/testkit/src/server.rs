@@ -138,6 +138,14 @@ impl Server {
         Ok(())
     }
 
+    /// Programs and data of a server that consists of them.
+    pub(crate) fn programs(&self) -> Option<(&Path, &Path)> {
+        match &self.handle {
+            Handle::Programs { bin, data } => Some((bin, data)),
+            Handle::Given | Handle::Container { .. } => None,
+        }
+    }
+
     pub(crate) async fn given(url: &str) -> Result<Self, String> {
         let version = version_of(url).await?;
         Ok(Self { rung: Rung::Env, url: url.to_owned(), version, handle: Handle::Given, started_here: false })

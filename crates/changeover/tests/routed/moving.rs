@@ -228,7 +228,8 @@ impl Moving {
             let Change { table, key, row } = &key.change;
             self.converter.back(*table, key, row.as_deref()).unwrap()
         };
-        let batch = BackBatch { seq: changes.upto, changes: changes.keys.iter().map(back).collect() };
+        let epoch = self.source.meta().await.unwrap().unwrap().epoch;
+        let batch = BackBatch { epoch, seq: changes.upto, changes: changes.keys.iter().map(back).collect() };
         self.source.write_back(&batch).await.unwrap();
         self.back = changes.upto;
         let epoch =

@@ -20,8 +20,8 @@ pub use source::{
 };
 pub use target::{
     Apply, Authority, BackChanges, BackKey, ChunkDone, CopyChunk, CutoverTarget, Decision, Entry, Lease,
-    NewRun, Progress, QuarantineFilter, Quarantined, Reason, Recorded, Run, Seal, Switch, TableProgress,
-    TargetColumn, TargetFacts, TargetTable, TargetWitness,
+    NewRun, Progress, QuarantineFilter, Quarantined, Reason, Recorded, RefusedRow, Run, Seal, Switch,
+    TableProgress, TargetColumn, TargetFacts, TargetTable, TargetWitness,
 };
 pub use values::{Change, Raw, RawKey, RawRow, Value};
 

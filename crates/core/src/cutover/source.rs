@@ -99,6 +99,7 @@ pub trait CutoverSource: Send + Sync {
     /// # Behavior
     /// - The gate is closed before and after; an open gate is `Invalid`, and nothing is written.
     /// - Rows are found by key, written whole, removed when the change has no row. Rowids are written as they are given.
+    /// - With another epoch than the file's it is `Contention`, and nothing is written: whoever sends it is of an earlier time.
     /// - Remembers `batch.seq` in [`Meta::back_applied`]; a batch whose `seq` is not above it changes nothing.
     async fn write_back(&self, batch: &BackBatch) -> Result<()>;
 
@@ -258,6 +259,8 @@ pub struct DirtyKey {
 /// Changes on their way back.
 #[derive(Clone, Debug, PartialEq)]
 pub struct BackBatch {
+    /// The epoch at which the file was fenced.
+    pub epoch: i64,
     /// The number of the last of them in the new store's capture.
     pub seq: i64,
     /// Each: the table, its key columns, its columns, and what becomes of the row.

@@ -52,6 +52,7 @@ pub trait CutoverTarget: Send + Sync {
     /// - A chunk whose number is not the next of its table changes nothing (`ChunkDone::Repeated`).
     /// - A row whose key or whose other unique values are there already: `ChunkDone::Conflict` names the row and the key of
     ///   the stored one; nothing of the chunk is stored. Keys in `replace` are removed first.
+    /// - Rows that another constraint of the store refuses: `ChunkDone::Refused` names each; nothing of the chunk is stored.
     /// - Any other refusal of a row by the store is `Invalid` with the column in its text: the conversion is at fault.
     async fn copy(&self, lease: &Lease, chunk: &CopyChunk) -> Result<ChunkDone>;
 
@@ -155,6 +156,8 @@ pub struct TargetTable {
     pub has_rows: bool,
     /// Its columns.
     pub columns: Vec<TargetColumn>,
+    /// Its constraints but foreign keys, and its other unique indexes: name and definition of each, sorted.
+    pub constraints: Vec<String>,
 }
 
 /// A column of the new store.
@@ -296,6 +299,17 @@ pub enum ChunkDone {
         /// The constraint.
         constraint: String,
     },
+    /// Nothing was stored: constraints refuse these rows, each for itself.
+    Refused(Vec<RefusedRow>),
+}
+
+/// A row that a constraint of the store refuses.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RefusedRow {
+    /// Index of the row (of the change, in an apply).
+    pub row: usize,
+    /// What refuses it: `the constraint short_check`, `column name`.
+    pub by: String,
 }
 
 /// Changes to be stored.

@@ -57,7 +57,7 @@ impl Session<'_> {
     }
 
     async fn meta(&self) -> Result<changeover_core::cutover::Meta> {
-        self.cutover.file().await?.ok_or_else(super::drive::no_mark)
+        self.cutover.file().await?.ok_or_else(super::guard::no_mark)
     }
 
     /// One batch; how many changes are left.
@@ -66,7 +66,8 @@ impl Session<'_> {
         let found = self.target().changes(after, PAGE).await?;
         if found.upto > after {
             let changes = self.back_changes(&found.keys).await?;
-            self.source().write_back(&BackBatch { seq: found.upto, changes }).await?;
+            fail::point("revert.read").await;
+            self.source().write_back(&BackBatch { epoch: self.file_epoch, seq: found.upto, changes }).await?;
             fail::point("revert.written").await;
         }
         let left = u64::try_from(found.last_seq - found.upto).unwrap_or(0);
@@ -109,6 +110,8 @@ impl Session<'_> {
 
     /// Every row that was written to the new store since the switch is compared with the file. How many there were.
     async fn prove_back(&self) -> Result<u64> {
+        // What somebody else's run captures is not for this file.
+        self.target().renew(&self.lease).await?;
         let world = Cutover::world(&self.run, &self.kept);
         let witnesses = (&self.cutover.source_witness, &self.cutover.target_witness);
         let verifier =

@@ -304,12 +304,23 @@ pub(super) async fn send(session: &Session<'_>, batch: &mut Batch, to: Destinati
                 session.target().apply(&session.lease, &apply).await?
             }
         };
-        let ChunkDone::Conflict { row, stored, constraint } = done else { return Ok(done) };
-        let at = match to {
+        let place = |batch: &Batch, row: usize| match to {
             Destination::Chunk { .. } => batch.stored().get(row).map_or(0, |(at, _, _)| *at),
             Destination::Changes(_) => batch.place_of_change(row),
         };
-        batch.part(session, at, stored, &constraint).await?;
+        match done {
+            ChunkDone::Conflict { row, stored, constraint } => {
+                batch.part(session, place(batch, row), stored, &constraint).await?;
+            }
+            ChunkDone::Refused(rows) => {
+                let places: Vec<_> = rows.into_iter().map(|it| (place(batch, it.row), it.by)).collect();
+                for (at, by) in places {
+                    let problem = format!("is refused by {by} of the new store");
+                    batch.refuse(at, Reason { column: String::new(), hazard: number::LIMIT, problem });
+                }
+            }
+            done => return Ok(done),
+        }
     }
 }
 

@@ -26,6 +26,9 @@ impl Session<'_> {
     /// One try. The writers stand still from its fence to the switch, or until it goes back.
     pub(super) async fn cut(&mut self, links_early: bool) -> Result<Cut> {
         self.catch_up(self.terms.max_lag).await?;
+        self.target().renew(&self.lease).await?;
+        self.cutover.check_captured(&self.run).await?;
+        self.cutover.check_unchanged(&self.run).await?;
         if links_early {
             self.link().await?;
         }
@@ -35,6 +38,8 @@ impl Session<'_> {
         let fenced_at = match self.source().fence(self.epoch, MOVED_TO, within).await {
             Ok(Some(fenced_at)) => fenced_at,
             Ok(None) => {
+                // Who has the lease by now is named.
+                self.target().renew(&self.lease).await?;
                 return Err(Error::new(
                     ErrorKind::Contention,
                     "the file is at another epoch than the database says, or fenced by another coordinator",
@@ -95,6 +100,7 @@ impl Session<'_> {
             self.link().await?;
         }
         let facts = self.prove_frozen().await?;
+        self.cutover.check_target(&self.run).await?;
         fail::point("prove.after").await;
         self.seal().await?;
         fail::point("seal.after").await;

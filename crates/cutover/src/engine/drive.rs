@@ -9,6 +9,7 @@ use serde_json::json;
 use super::batch::Batch;
 use super::cut::{Cut, is_lost, undecided};
 use super::fail;
+use super::guard::{Meant, check_accepted};
 use super::recover::Place;
 use super::session::{Session, nothing};
 use super::terms::{Kept, Terms};
@@ -42,10 +43,6 @@ const PREPARE_WAITS: Duration = Duration::from_secs(10);
 
 /// A run that went on for so long before it failed begins its patience anew.
 const WENT_WELL: Duration = Duration::from_secs(10);
-
-pub(super) fn no_mark() -> Error {
-    Error::new(ErrorKind::Corrupt, "the file has no mark of a cutover any more; find out who replaced it")
-}
 
 impl Cutover {
     /// Begins a run, or goes on with the one under way, up to the goal. Stores that cannot be had are waited for.
@@ -97,16 +94,23 @@ impl Cutover {
         self.status().await
     }
 
-    async fn run_once(&self, terms: &Terms, goal: Goal) -> Result<()> {
+    async fn run_once(&self, terms: &Terms, goal: Goal, meant: &mut Meant) -> Result<()> {
         let (run, lease) = match self.recover().await? {
-            Place::Idle { epoch, file } => self.begin(terms, epoch, file).await?,
+            Place::Idle { epoch, file } => {
+                self.none_was_ended(meant).await?;
+                self.begin(terms, epoch, file, meant).await?
+            }
             Place::Moving(run) => {
+                self.still(meant, &run).await?;
                 self.check_unchanged(&run).await?;
                 check_accepted(&run, terms)?;
                 let lease = self.take(&run, terms).await?;
                 (self.last_run().await?, lease)
             }
-            Place::Switched(run) => return self.record_root_once(&run).await,
+            Place::Switched(run) => {
+                self.still(meant, &run).await?;
+                return self.record_root_once(&run).await;
+            }
             Place::Reverting(run) => {
                 return Err(Error::invalid(format!(
                     "a revert of run {} is under way; finish it first",
@@ -127,9 +131,10 @@ impl Cutover {
         done
     }
 
-    async fn abort_once(&self) -> Result<()> {
+    async fn abort_once(&self, meant: &mut Meant) -> Result<()> {
         match self.recover().await? {
             Place::Moving(run) => {
+                self.still(meant, &run).await?;
                 fail::point("abort.before").await;
                 let epoch = self.authority().await?.epoch;
                 let entry = self.entry("aborted", &json!({ "phase": run.phase }))?;
@@ -159,7 +164,7 @@ impl Cutover {
         }
     }
 
-    async fn revert_once(&self, terms: &Terms) -> Result<()> {
+    async fn revert_once(&self, terms: &Terms, meant: &mut Meant) -> Result<()> {
         let run = match self.recover().await? {
             Place::Switched(run) | Place::Reverting(run) => run,
             Place::Idle { .. } if self.was_reverted().await? => return Ok(()),
@@ -170,6 +175,7 @@ impl Cutover {
                 return Err(Error::invalid("the way back was closed by finalize, or there never was one"));
             }
         };
+        self.still(meant, &run).await?;
         let lease = self.take(&run, terms).await?;
         let mut session = Session::open(self, terms, run, lease).await?;
         let done = session.revert().await;
@@ -179,9 +185,10 @@ impl Cutover {
         done
     }
 
-    async fn finalize_once(&self, terms: &Terms) -> Result<()> {
+    async fn finalize_once(&self, terms: &Terms, meant: &mut Meant) -> Result<()> {
         match self.recover().await? {
             Place::Switched(run) => {
+                self.still(meant, &run).await?;
                 fail::point("finalize.before").await;
                 let lease = self.take(&run, terms).await?;
                 self.target.finalize(&lease, self.entry("finalized", &nothing())?).await?;
@@ -201,13 +208,14 @@ impl Cutover {
     async fn patiently(&self, task: Task, terms: &Terms) -> Result<()> {
         let mut failing = Instant::now();
         let mut pause = Duration::from_millis(50);
+        let mut meant = Meant(None);
         loop {
             let begin = Instant::now();
             let done = match task {
-                Task::Run(goal) => self.run_once(terms, goal).await,
-                Task::Abort => self.abort_once().await,
-                Task::Revert => self.revert_once(terms).await,
-                Task::Finalize => self.finalize_once(terms).await,
+                Task::Run(goal) => self.run_once(terms, goal, &mut meant).await,
+                Task::Abort => self.abort_once(&mut meant).await,
+                Task::Revert => self.revert_once(terms, &mut meant).await,
+                Task::Finalize => self.finalize_once(terms, &mut meant).await,
             };
             let error = match done {
                 Ok(()) => return Ok(()),
@@ -264,23 +272,14 @@ impl Cutover {
         Ok(record.last().is_some_and(|it| it.entry.what == what && it.entry.who == self.who))
     }
 
-    /// A file that is not what the run was begun with is not gone on with.
-    async fn check_unchanged(&self, run: &Run) -> Result<()> {
-        let facts = self.source.facts().await?;
-        let now = plan::fingerprint(&self.tables, &facts)?;
-        let differ = plan::differences(&run.fingerprint, &now)?;
-        if differ.is_empty() {
-            return Ok(());
-        }
-        Err(Error::invalid(format!(
-            "the old store or its declarations are not what run {} was begun with: {}; put it back as it was, or abort the run",
-            run.run,
-            differ.join("; ")
-        )))
-    }
-
     /// A new run: everything is looked at before anything is touched.
-    async fn begin(&self, terms: &Terms, epoch: i64, file: Option<Meta>) -> Result<(Run, Lease)> {
+    async fn begin(
+        &self,
+        terms: &Terms,
+        epoch: i64,
+        file: Option<Meta>,
+        meant: &mut Meant,
+    ) -> Result<(Run, Lease)> {
         let facts = self.source.facts().await?;
         let fingerprint = plan::fingerprint(&self.tables, &facts)?;
         if let Some(plan) = &terms.plan {
@@ -322,7 +321,9 @@ impl Cutover {
             accepted: terms.accepted.names().into_iter().map(str::to_owned).collect(),
             max_quarantined: terms.max_quarantined,
             notifications_from: notifications_from(plan::highest_audit_place(&self.tables, &facts))?,
+            target: plan::of_target(&target),
         };
+        meant.0 = Some(run);
         let new = NewRun {
             run,
             tables: self.tables.clone(),
@@ -340,7 +341,12 @@ impl Cutover {
         let lease = match self.target.begin(&new, self.begun(&new, &kept, &facts)?).await {
             Ok(lease) => lease,
             Err(error) => {
-                if error.was_applied() == Some(Applied::No) && error.kind() != ErrorKind::Unavailable {
+                // Another coordinator may have found the file prepared, and made the run: then the capture is its.
+                let is_made = self.target.run().await?.is_some_and(|it| it.run == run);
+                if error.was_applied() == Some(Applied::No)
+                    && error.kind() != ErrorKind::Unavailable
+                    && !is_made
+                {
                     self.source.stop_capture().await?;
                 }
                 return Err(error);
@@ -382,6 +388,9 @@ impl Session<'_> {
     /// From wherever the run is to the goal.
     async fn move_on(&mut self, goal: Goal) -> Result<()> {
         let mut attempt = 0;
+        // What was read of the run may be old by now; nothing is done for a lease that is gone.
+        self.target().renew(&self.lease).await?;
+        self.cutover.check_captured(&self.run).await?;
         loop {
             match self.phase {
                 Phase::Prepared | Phase::Copying => self.copy().await?,
@@ -431,7 +440,10 @@ impl Session<'_> {
                         return Err(why);
                     }
                 }
-                Phase::Switched => return self.cutover.record_root(&self.run).await,
+                Phase::Switched => {
+                    self.target().renew(&self.lease).await?;
+                    return self.cutover.record_root_once(&self.run).await;
+                }
                 Phase::Fenced | Phase::Drained => {
                     return Err(Error::new(
                         ErrorKind::Corrupt,
@@ -476,24 +488,8 @@ impl Cutover {
     }
 }
 
-/// What is lost is decided once for all rows of a run.
-fn check_accepted(run: &Run, terms: &Terms) -> Result<()> {
-    let kept = Kept::read(&run.terms)?;
-    let wanted = terms.accepted.names();
-    let new: Vec<_> = wanted.into_iter().filter(|name| !kept.accepted.iter().any(|it| it == name)).collect();
-    if new.is_empty() {
-        return Ok(());
-    }
-    let had = if kept.accepted.is_empty() { "none".to_owned() } else { kept.accepted.join(", ") };
-    Err(Error::invalid(format!(
-        "run {} accepts {had} of the losses, and cannot accept {} any more; go on without, or abort it and begin anew",
-        run.run,
-        new.join(", ")
-    )))
-}
-
 /// Marks an error that waiting does not help.
-const ANOTHER: &str = "lease";
+pub(super) const ANOTHER: &str = "lease";
 
 fn is_anothers(error: &Error) -> bool {
     error.context().iter().any(|(key, _)| *key == ANOTHER)

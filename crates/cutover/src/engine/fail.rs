@@ -1,8 +1,8 @@
 //! Kill points: named places at which a test stops the program for good.
 //!
 //! With the feature `failpoints` a process whose environment has `CHANGEOVER_FAILPOINT=NAME` (or `NAME:N` for the N-th time)
-//! prints `at NAME` to its standard output when it comes to that place, and stays there until it is killed. Without the
-//! feature a place is nothing.
+//! prints `at NAME` to its standard output when it comes to that place, and stays there until it is killed, or goes on when a
+//! line comes on its standard input. Without the feature a place is nothing.
 
 /// Every place, in the order of a run: before a transaction is sent, or after its reply came.
 pub const ALL: &[&str] = &[
@@ -32,6 +32,7 @@ pub const ALL: &[&str] = &[
     "abort.postgres",
     "abort.sqlite",
     "revert.before",
+    "revert.read",
     "revert.written",
     "revert.fenced",
     "revert.drained",
@@ -56,7 +57,10 @@ pub(super) async fn point(name: &'static str) {
     }
     let mut out = std::io::stdout();
     let _ = writeln!(out, "at {name}").and_then(|()| out.flush());
-    std::future::pending::<()>().await;
+    let heard = tokio::task::spawn_blocking(|| std::io::stdin().read_line(&mut String::new()));
+    if !matches!(heard.await, Ok(Ok(bytes)) if bytes > 0) {
+        std::future::pending::<()>().await;
+    }
 }
 
 #[cfg(not(feature = "failpoints"))]

@@ -23,6 +23,7 @@ mod cut;
 mod drive;
 pub mod fail;
 mod follow;
+mod guard;
 mod prove;
 mod recover;
 mod root;

@@ -159,6 +159,7 @@ impl Session<'_> {
             let target_rows = self.cutover.target_witness.count(target).await?;
             let quarantined = out.get(target).copied().unwrap_or(0);
             if source_rows != target_rows + quarantined {
+                self.target().renew(&self.lease).await?;
                 let facts = json!({
                     "target": target, "source_rows": source_rows, "target_rows": target_rows, "quarantined": quarantined,
                 });
@@ -178,8 +179,9 @@ impl Session<'_> {
         Ok(json!({ "whole": false, "tables": tables }))
     }
 
-    /// Records what is wrong and says so.
+    /// Records what is wrong and says so. Stores that another coordinator has moved on by now are not what was compared.
     async fn refuse(&self, wrong: &[Mismatch], count: u64) -> Result<()> {
+        self.target().renew(&self.lease).await?;
         let facts = json!({ "count": count, "rows": &wrong[..wrong.len().min(NAMED)] });
         self.target().record(self.run.run, self.entry("mismatched", &facts)?).await?;
         Err(Error::new(

@@ -31,6 +31,8 @@ pub(super) struct Session<'a> {
     pub epoch: i64,
     /// Captured changes that are applied.
     pub applied: i64,
+    /// The file's epoch when the session began.
+    pub file_epoch: i64,
     /// Whether the file was fenced by an earlier coordinator, which may not have come to record it.
     pub fenced: bool,
     /// The schema of the file.
@@ -83,6 +85,7 @@ impl<'a> Session<'a> {
         let progress = cutover.target.progress(run.run).await?;
         let facts = cutover.source.facts().await?;
         let authority = cutover.authority().await?;
+        let file = cutover.file().await?.ok_or_else(super::guard::no_mark)?;
         let mut session = Self {
             cutover,
             terms,
@@ -91,7 +94,8 @@ impl<'a> Session<'a> {
             converter,
             epoch: authority.epoch,
             applied: progress.applied.max(progress.first_seq.unwrap_or(0)),
-            fenced: cutover.file().await?.is_some_and(|file| !file.open),
+            file_epoch: file.epoch,
+            fenced: !file.open,
             facts,
             twins: HashSet::new(),
             proof: None,

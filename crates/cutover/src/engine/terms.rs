@@ -99,6 +99,8 @@ pub(super) struct Kept {
     pub max_quarantined: u64,
     /// What is added to the numbers of notifications.
     pub notifications_from: i64,
+    /// The tables of the new store as they were when the run began.
+    pub target: Vec<String>,
 }
 
 impl Kept {

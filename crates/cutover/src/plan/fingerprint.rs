@@ -1,6 +1,6 @@
 //! What has to stay as it is between a plan and a run, and while a run is under way.
 
-use changeover_core::cutover::{SourceFacts, Table};
+use changeover_core::cutover::{SourceFacts, Table, TargetFacts};
 use changeover_core::{Json, Result};
 use serde_json::{Map, Value, json};
 
@@ -18,6 +18,29 @@ pub fn fingerprint(tables: &[Table], facts: &SourceFacts) -> Result<Json> {
         "log": facts.log.as_ref().map(ToString::to_string),
         "schema": facts.schema_digest,
     }))
+}
+
+/// Columns and constraints of the new store, one text each, sorted: what nobody may change while a run is under way.
+pub(crate) fn of_target(target: &TargetFacts) -> Vec<String> {
+    let mut all = Vec::new();
+    for table in &target.tables {
+        let with = |is: bool, what: &'static str| if is { what } else { "" };
+        all.extend(table.columns.iter().map(|it| {
+            format!(
+                "column {} of table {}, {}{}{}{}",
+                it.name,
+                table.name,
+                it.type_name,
+                with(it.not_null, " not null"),
+                with(it.has_default, " with a default"),
+                with(it.generated, " generated"),
+            )
+        }));
+        all.extend(table.constraints.iter().map(|it| format!("constraint of table {}: {it}", table.name)));
+    }
+    all.sort();
+    all.dedup();
+    all
 }
 
 /// How the fingerprint of an earlier plan differs from one of now: one text for each part, none if it still fits.

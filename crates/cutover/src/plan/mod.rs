@@ -18,6 +18,7 @@ use serde::Serialize;
 use serde_json::json;
 
 pub use finding::{Finding, Group};
+pub(crate) use fingerprint::of_target;
 pub use fingerprint::{differences, fingerprint};
 pub use histogram::Histogram;
 

@@ -4,9 +4,19 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod asleep;
+mod changed;
+mod deadlocks;
 mod faults;
+mod full;
 mod killed;
+mod process;
 mod quarantine;
+mod races;
+mod restarts;
+mod roots;
+mod served;
 mod stage;
+mod storms;
 mod under_writers;
 mod whole;

@@ -9,7 +9,7 @@ use changeover_core::events::{Append, Expected, NewEvent, StreamId};
 use changeover_core::{Backend, BackendSettings, EventStore, Json, OpenBackend, TenantId, Uuid};
 use changeover_cutover::{Cutover, Terms, declare};
 use changeover_postgres::{Postgres, migrations_key};
-use changeover_testkit::{TestDatabase, database};
+use changeover_testkit::{OwnServer, TestDatabase, database};
 
 use crate::support::{File, scope, tenant};
 
@@ -27,16 +27,16 @@ pub fn new_settings(url: &str) -> BackendSettings {
 
 /// A database with the schema of all families, owned by nobody.
 pub async fn empty_target() -> TestDatabase {
-    database(&format!("moves {}", migrations_key()), |url: String| async move {
-        let backend = Postgres.open(&new_settings(&url)).await?;
-        for family in [Family::Events, Family::Audit, Family::Playbooks] {
-            backend.migrations(&scope(family.as_str()), family)?.up().await?;
-        }
-        backend.close().await;
-        Ok::<_, changeover_core::Error>(())
-    })
-    .await
-    .unwrap()
+    database(&format!("moves {}", migrations_key()), migrate).await.unwrap()
+}
+
+async fn migrate(url: String) -> changeover_core::Result<()> {
+    let backend = Postgres.open(&new_settings(&url)).await?;
+    for family in [Family::Events, Family::Audit, Family::Playbooks] {
+        backend.migrations(&scope(family.as_str()), family)?.up().await?;
+    }
+    backend.close().await;
+    Ok(())
 }
 
 /// Our declarations of what an adopted file has.
@@ -65,8 +65,25 @@ impl Stage {
     }
 
     pub async fn of(family: Family, file: File) -> Self {
+        Self::with(family, file, empty_target().await).await
+    }
+
+    /// The module of events in a legacy file, and a database on a server that is the test's own.
+    pub async fn on(server: &OwnServer, sql: &str) -> Self {
+        let file = File::legacy();
+        file.run(sql);
+        Self::with(Family::Events, file, server.database("moves", migrate).await.unwrap()).await
+    }
+
+    /// The same database, and the file as somebody found it.
+    pub async fn found_again(self, file: File) -> Self {
+        self.old.close().await;
+        let old = file.open().await;
+        Self { file, old, ..self }
+    }
+
+    async fn with(family: Family, file: File, db: TestDatabase) -> Self {
         let old = file.migrated(family.as_str(), family).await;
-        let db = empty_target().await;
         let new = Postgres.open(&new_settings(db.url())).await.unwrap();
         Self { file, db, old, new, family }
     }
@@ -92,16 +109,23 @@ impl Stage {
         self.new.events(&scope("events"), &tenant()).await.unwrap()
     }
 
+    /// Whoever has the lease had it long enough.
+    pub async fn lease_runs_out(&self) {
+        let sql = "UPDATE cutover.run SET until = clock_timestamp() WHERE until IS NOT NULL";
+        self.db.execute(sql).await.unwrap();
+    }
+
     /// One number out of the new store.
     pub async fn number(&self, sql: &str) -> i64 {
         self.db.query(sql, &[]).await.unwrap()[0].get(0)
     }
 }
 
-/// Quick where a test waits.
+/// Quick where a test waits; with a pause long enough for every row to be compared in it on a slow machine.
 pub fn terms() -> Terms {
     Terms {
         lease: Duration::from_secs(2),
+        max_pause: Duration::from_mins(1),
         patience: Duration::from_secs(20),
         chunk_rows: 50,
         ..Terms::new(TenantId::new("default").unwrap())

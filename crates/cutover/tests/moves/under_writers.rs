@@ -53,8 +53,13 @@ impl Writers {
     }
 }
 
+/// The id of a write by its number: the same for whoever does it.
+pub fn id_of(number: u64) -> Uuid {
+    Uuid::from_u128(0x00c0_ffee_0000_4000_8000_0000_0000_0000 + u128::from(number))
+}
+
 /// The same write, until a store takes it; `false` if the test ended meanwhile.
-async fn write(
+pub async fn write(
     old: &dyn EventStore,
     new: &dyn EventStore,
     to: u128,

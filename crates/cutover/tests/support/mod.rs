@@ -59,18 +59,21 @@ impl File {
         self.folder.path().join("app.db")
     }
 
-    /// What another program does to the file.
-    pub fn run(&self, sql: &str) {
+    /// A connection of another program.
+    pub fn program(&self) -> SqliteConnection {
         let mut conn = SqliteConnection::establish(&self.path().to_string_lossy()).unwrap();
         conn.batch_execute("PRAGMA busy_timeout = 5000; PRAGMA foreign_keys = OFF").unwrap();
-        conn.batch_execute(sql).unwrap();
+        conn
+    }
+
+    /// What another program does to the file.
+    pub fn run(&self, sql: &str) {
+        self.program().batch_execute(sql).unwrap();
     }
 
     /// The same, where it may be refused: what it was told.
     pub fn try_run(&self, sql: &str) -> std::result::Result<(), String> {
-        let mut conn = SqliteConnection::establish(&self.path().to_string_lossy()).unwrap();
-        conn.batch_execute("PRAGMA busy_timeout = 5000; PRAGMA foreign_keys = OFF").unwrap();
-        conn.batch_execute(sql).map_err(|error| error.to_string())
+        self.program().batch_execute(sql).map_err(|error| error.to_string())
     }
 
     /// One number out of it.
@@ -108,11 +111,31 @@ impl File {
         new.batch_execute("PRAGMA wal_checkpoint(TRUNCATE)").unwrap();
         drop((old, new));
         for end in ["-wal", "-shm"] {
-            let mut path = self.path().into_os_string();
-            path.push(end);
-            let _ = std::fs::remove_file(path);
+            let _ = std::fs::remove_file(self.beside(end));
         }
         std::fs::copy(copy, self.path()).unwrap();
+    }
+
+    /// Bytes of its `-wal`.
+    pub fn logged(&self) -> u64 {
+        std::fs::metadata(self.beside("-wal")).map_or(0, |file| file.len())
+    }
+
+    /// The file as it is found again after its `-wal` lost everything behind so many bytes, on another disk.
+    pub fn with_log_cut(&self, bytes: u64) -> Self {
+        let found = Self { folder: tempfile::tempdir().unwrap() };
+        std::fs::copy(self.path(), found.path()).unwrap();
+        std::fs::copy(self.beside("-wal"), found.beside("-wal")).unwrap();
+        let log = std::fs::OpenOptions::new().write(true).open(found.beside("-wal")).unwrap();
+        assert!(log.metadata().unwrap().len() > bytes, "there is something to lose");
+        log.set_len(bytes).unwrap();
+        found
+    }
+
+    fn beside(&self, end: &str) -> PathBuf {
+        let mut path = self.path().into_os_string();
+        path.push(end);
+        path.into()
     }
 
     /// Bytes in the middle of the file are lost.
@@ -188,6 +211,7 @@ pub fn declared(tables: &[Table]) -> TargetFacts {
         exists: true,
         has_rows: false,
         columns: columns(table),
+        constraints: Vec::new(),
     };
     TargetFacts { tables: tables.iter().map(table).collect(), ..TargetFacts::default() }
 }

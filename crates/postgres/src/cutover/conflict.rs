@@ -7,7 +7,7 @@ use changeover_core::cutover::{ChunkDone, Value};
 use changeover_core::{Applied, Error, ErrorKind, Result};
 
 use super::connections::{Tx, ident, list, relation};
-use super::load::{Refused, copy_in};
+use super::load::copy_in;
 use super::shape::TableShape;
 
 /// A unique key of a table, with its expressions and its condition as SQL.
@@ -59,12 +59,9 @@ async fn look(
          ALTER TABLE pg_temp.\"new rows\" ADD COLUMN \"row number\" integer NOT NULL"
     ))
     .await?;
-    copy_in(tx, "pg_temp.\"new rows\"", table, columns, rows, true).await.map_err(
-        |refused| match refused {
-            Refused::Other(error) => error,
-            Refused::Taken => unexplained(target),
-        },
-    )?;
+    copy_in(tx, "pg_temp.\"new rows\"", table, columns, rows, true)
+        .await
+        .map_err(|refused| refused.into_error(target, || unexplained(target)))?;
     for key in unique_keys(tx, &real).await? {
         let condition = key.condition.as_ref().map(|it| format!(" WHERE {it}")).unwrap_or_default();
         let parts = |of: &str| {

@@ -118,7 +118,14 @@ pub(super) async fn decide(
             let shape = Shape::load(tx, &held.tables, &held.tenant).await?;
             tx.batch("SET CONSTRAINTS ALL DEFERRED").await?;
             for (table, row) in tables.iter().zip(rows) {
-                store(tx, shape.table_at(*table)?, &[row.as_slice()]).await?;
+                let table = shape.table_at(*table)?;
+                store(tx, table, &[row.as_slice()]).await.map_err(|refused| match refused {
+                    Refused::Row(by) => invalid(format!(
+                        "table {} refuses {by} of a repaired row; nothing was decided",
+                        table.target
+                    )),
+                    other => other,
+                })?;
             }
             "repaired"
         }

@@ -121,6 +121,19 @@ async fn look(
             generated: row.get(4),
         });
     }
+    let rows = tx
+        .query(
+            "SELECT c.conname || ' ' || pg_get_constraintdef(c.oid) FROM pg_constraint AS c \
+              WHERE c.conrelid = to_regclass($1) AND c.contype IN ('c', 'p', 'u', 'x') \
+             UNION ALL \
+             SELECT pg_get_indexdef(i.indexrelid) FROM pg_index AS i \
+              WHERE i.indrelid = to_regclass($1) AND i.indisunique \
+                AND NOT EXISTS (SELECT FROM pg_constraint AS c WHERE c.conindid = i.indexrelid) \
+             ORDER BY 1",
+            &[&name],
+        )
+        .await?;
+    found.constraints = rows.iter().map(|row| row.get(0)).collect();
     Ok(found)
 }
 

@@ -82,7 +82,7 @@ pub(super) fn no_run(module: &str, run: Uuid) -> Error {
 pub(super) async fn hold_leased(tx: &Tx<'_>, module: &str, lease: &Lease) -> Result<Held> {
     let held = hold(tx, module, lease.run).await?;
     if held.token != lease.token || held.holder.is_none() {
-        return Err(lost(&held, lease));
+        return Err(lost(tx, &held, lease).await?);
     }
     open_tables(tx, &held).await?;
     Ok(held)
@@ -93,19 +93,25 @@ pub(super) async fn open_tables(tx: &Tx<'_>, held: &Held) -> Result<()> {
     tx.query("SELECT set_config('changeover.copier', $1, true)", &[&held.token.to_string()]).await.map(drop)
 }
 
-fn lost(held: &Held, lease: &Lease) -> Error {
-    let now = match &held.holder {
-        Some((holder, until)) => format!("{holder:?} has it until {until} with the token {}", held.token),
-        None => format!("nobody has it; the run is in the phase {}", held.phase),
+/// Names who has it, or had it last.
+async fn lost(tx: &Tx<'_>, held: &Held, lease: &Lease) -> Result<Error> {
+    let now = if let Some((holder, until)) = &held.holder {
+        format!("{holder:?} has it until {until} with the token {}", held.token)
+    } else {
+        let sql = "SELECT who, what FROM cutover.record WHERE run = $1 ORDER BY number DESC LIMIT 1";
+        let last = tx.optional(sql, &[&held.run]).await?;
+        let last = last.map(|row| (row.get::<_, String>(0), row.get::<_, String>(1)));
+        let last = last.map_or_else(String::new, |(who, what)| format!(", last {what} by {who:?}"));
+        format!("nobody has it; the run is in the phase {}{last}", held.phase)
     };
-    Error::new(
+    Ok(Error::new(
         ErrorKind::Contention,
         format!(
             "the lease of run {} with the token {} is not the current one: {now}; stop, or take the lease again",
             lease.run, lease.token
         ),
     )
-    .applied(Applied::No)
+    .applied(Applied::No))
 }
 
 /// Moves the end of the lease on, as the last statement of what may have taken long.

@@ -23,7 +23,25 @@ const BUFFER: usize = 256 * 1024;
 pub(super) enum Refused {
     /// A unique key found a row that is there already.
     Taken,
+    /// Another constraint refused a row: which one.
+    Row(String),
     Other(Error),
+}
+
+impl Refused {
+    /// As an error, where nobody looks for the row.
+    pub(super) fn into_error(self, target: &str, taken: impl FnOnce() -> Error) -> Error {
+        match self {
+            Self::Taken => taken(),
+            Self::Row(by) => at_fault(target, &by),
+            Self::Other(error) => error,
+        }
+    }
+}
+
+/// A row was refused that should not have been.
+pub(super) fn at_fault(target: &str, by: &str) -> Error {
+    Error::invalid(format!("table {target} refuses {by}; the conversion is at fault")).applied(Applied::No)
 }
 
 impl From<Error> for Refused {
@@ -329,11 +347,10 @@ fn refuse(error: &tokio_postgres::Error, table: &TableShape) -> Refused {
         (None, Some(constraint)) => format!("the constraint {constraint}"),
         (None, None) => "a value".to_owned(),
     };
-    Refused::Other(
-        Error::invalid(format!("table {} refuses {what}; the conversion is at fault", table.target))
-            .with("sqlstate", db.code().code())
-            .applied(Applied::No),
-    )
+    if db.code().code().starts_with("23") {
+        return Refused::Row(what);
+    }
+    Refused::Other(at_fault(&table.target, &what).with("sqlstate", db.code().code()))
 }
 
 /// Keeps rows that stay out. One that is there already is judged anew: its approval holds only if nothing changed.

@@ -14,6 +14,7 @@ mod lease;
 mod link;
 mod load;
 mod raw;
+mod refused;
 mod shape;
 mod structure;
 mod switch;
@@ -25,7 +26,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use changeover_core::cutover::{
     Apply, Authority, BackChanges, ChunkDone, CopyChunk, CutoverSide, CutoverTarget, Decision, Entry, Lease,
-    NewRun, Progress, QuarantineFilter, Quarantined, Recorded, Run, Seal, Switch, Table, TargetFacts, Value,
+    NewRun, Progress, QuarantineFilter, Quarantined, Recorded, RefusedRow, Run, Seal, Switch, Table,
+    TargetFacts, Value,
 };
 use changeover_core::{Applied, Error, ErrorKind, LogId, ModuleScope, Result, TenantId, Uuid};
 
@@ -115,12 +117,66 @@ impl PostgresTarget {
                     None => {}
                 }
                 // Two declarations may have one table, so what comes later is compared with these as well.
-                load::store(&tx, table, &rows).await.map_err(|refused| match refused {
-                    Refused::Other(error) => error,
-                    Refused::Taken => conflict::unexplained(&table.target),
+                load::store(&tx, table, &rows).await.map_err(|refused| {
+                    refused.into_error(&table.target, || conflict::unexplained(&table.target))
                 })?;
             }
             Err(conflict::unexplained("of the run"))
+        }
+        .await;
+        tx.roll_back().await;
+        found
+    }
+
+    /// The rows that a constraint refused, found out in a transaction that is taken back.
+    async fn refused_of_copy(&self, lease: &Lease, chunk: &CopyChunk, by: &str) -> Result<ChunkDone> {
+        let tx = self.connections.begin().await?;
+        let found = async {
+            let held = hold_leased(&tx, &self.module, lease).await?;
+            let shape = self.shape(&tx, &held).await?;
+            let table = shape.table_at(chunk.table)?;
+            load::remove(&tx, table, &chunk.replace).await?;
+            let rows: Vec<_> = chunk.rows.iter().map(Vec::as_slice).collect();
+            let found = refused::find(&tx, table, &rows).await?;
+            if found.is_empty() {
+                Err(load::at_fault(&table.target, by))
+            } else {
+                Ok(ChunkDone::Refused(found))
+            }
+        }
+        .await;
+        tx.roll_back().await;
+        found
+    }
+
+    async fn refused_of_apply(&self, lease: &Lease, apply: &Apply, by: &str) -> Result<ChunkDone> {
+        let tx = self.connections.begin().await?;
+        let found = async {
+            let held = hold_leased(&tx, &self.module, lease).await?;
+            let shape = self.shape(&tx, &held).await?;
+            for (index, table) in shape.tables.iter().enumerate() {
+                let of: Vec<_> =
+                    apply.changes.iter().filter(|it| it.table == index).map(|it| it.key.clone()).collect();
+                load::remove(&tx, table, &of).await?;
+            }
+            let mut found = Vec::new();
+            for (index, table) in shape.tables.iter().enumerate() {
+                let of = apply.changes.iter().enumerate().filter(|(_, it)| it.table == index);
+                let of: Vec<(usize, &[Value])> =
+                    of.filter_map(|(place, it)| Some((place, it.row.as_deref()?))).collect();
+                let rows: Vec<_> = of.iter().map(|(_, row)| *row).collect();
+                for it in refused::find(&tx, table, &rows).await? {
+                    found.push(RefusedRow {
+                        row: of.get(it.row).map_or(it.row, |(place, _)| *place),
+                        by: it.by,
+                    });
+                }
+            }
+            if found.is_empty() {
+                Err(load::at_fault("of the run", by))
+            } else {
+                Ok(ChunkDone::Refused(found))
+            }
         }
         .await;
         tx.roll_back().await;
@@ -209,6 +265,10 @@ impl CutoverTarget for PostgresTarget {
                     tx.roll_back().await;
                     self.conflict_of_copy(lease, chunk).await
                 }
+                Err(Refused::Row(by)) => {
+                    tx.roll_back().await;
+                    self.refused_of_copy(lease, chunk, &by).await
+                }
                 Err(Refused::Other(error)) => tx.end(Err(error)).await,
                 Ok(done) => tx.end(Ok(done)).await,
             }
@@ -238,6 +298,10 @@ impl CutoverTarget for PostgresTarget {
                 Err(Refused::Taken) => {
                     tx.roll_back().await;
                     self.conflict_of_apply(lease, apply).await
+                }
+                Err(Refused::Row(by)) => {
+                    tx.roll_back().await;
+                    self.refused_of_apply(lease, apply, &by).await
                 }
                 Err(Refused::Other(error)) => tx.end(Err(error)).await,
                 Ok(done) => tx.end(Ok(done)).await,
@@ -325,14 +389,15 @@ impl CutoverTarget for PostgresTarget {
 
     async fn decide(&self, run: Uuid, ids: &[i64], decision: &Decision, entry: Entry) -> Result<u64> {
         in_transaction!(self, "cutover.decide", |tx| {
-            evidence::decide(&tx, &self.module, run, ids, decision, &entry).await.map_err(|refused| match refused {
-                Refused::Other(error) => error,
-                Refused::Taken => Error::new(
+            let taken = || {
+                Error::new(
                     ErrorKind::AlreadyExists,
                     "a unique value of a repaired row is stored already; nothing was decided: give other values, or approve it",
                 )
-                .applied(Applied::No),
-            })
+                .applied(Applied::No)
+            };
+            let decided = evidence::decide(&tx, &self.module, run, ids, decision, &entry).await;
+            decided.map_err(|refused| refused.into_error("of a repaired row", taken))
         })
     }
 

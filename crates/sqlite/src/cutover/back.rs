@@ -34,6 +34,14 @@ pub(super) fn write_back(
         );
         return Err(Error::invalid(message).into());
     }
+    if batch.epoch != found.meta.epoch {
+        let message = format!(
+            "module {module}: the file was fenced at epoch {}, these changes are for epoch {}: another coordinator was here \
+             meanwhile; nothing was written",
+            found.meta.epoch, batch.epoch
+        );
+        return Err(Error::new(ErrorKind::Contention, message).into());
+    }
     if batch.seq <= found.meta.back_applied {
         return Ok(());
     }

@@ -1,0 +1,134 @@
+//! A server of one test's own: for what happens when PostgreSQL itself goes away and comes back.
+//!
+//! Always programs of this machine, or fetched ones, whatever the rung of the run: the container of a run serves other tests
+//! too, and comes back at another port.
+
+use std::error::Error as StdError;
+use std::path::Path;
+use std::thread;
+use std::time::Duration;
+
+use tokio::time::{sleep, timeout};
+
+use crate::TestDatabase;
+use crate::database::database_on;
+use crate::error::{Doing, Error};
+use crate::ladder::Settings;
+use crate::programs;
+use crate::server::{Lock, Server};
+
+/// How long it may take to start again; after a kill its old processes have to end first.
+const BACK_LIMIT: Duration = Duration::from_secs(90);
+
+/// How a server is stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Halt {
+    /// Its clients are sent away, and it closes its files in order.
+    Fast,
+    /// It drops everything; the next start recovers from the log.
+    Immediate,
+    /// SIGKILL of its first process.
+    Kill,
+}
+
+/// A PostgreSQL that one test may stop and start. It ends, and its data go, when it is dropped.
+#[derive(Debug)]
+pub struct OwnServer {
+    /// Kept to the end of the process: databases of it may outlive this value.
+    server: &'static Server,
+}
+
+impl OwnServer {
+    /// Starts one.
+    ///
+    /// # Errors
+    /// [`Error::NoServer`] if this machine has no programs of PostgreSQL 16 or later with pgvector, and none can be fetched.
+    pub async fn start() -> Result<Self, Error> {
+        let settings = Settings::from_env()?;
+        // Of several processes one fetches.
+        let _lock = Lock::take(&settings.state).await?;
+        let started = match programs::start_local(&settings).await {
+            Ok(server) => Ok(server),
+            Err(local) => programs::start_fetched(&settings).await.map_err(|fetched| (local, fetched)),
+        };
+        let server = started.map_err(|(local, fetched)| {
+            Error::NoServer(format!(
+                "a test needs a PostgreSQL that it may stop, and none can be had.\n  local: {local}\n  fetched: {fetched}\n\
+                 Do one of these: install PostgreSQL 16 or later with pgvector; install python3 with pip."
+            ))
+        })?;
+        Ok(Self { server: Box::leak(Box::new(server)) })
+    }
+
+    /// As [`database`](crate::database), on this server.
+    ///
+    /// # Errors
+    /// Those of [`database`](crate::database).
+    pub async fn database<F, Fut, E>(&self, key: &str, migrate: F) -> Result<TestDatabase, Error>
+    where
+        F: FnOnce(String) -> Fut,
+        Fut: Future<Output = Result<(), E>>,
+        E: Into<Box<dyn StdError + Send + Sync>>,
+    {
+        database_on(self.server, key, migrate).await
+    }
+
+    /// Stops it; it is down when this returns.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] if it cannot be stopped.
+    pub async fn halt(&self, how: Halt) -> Result<(), Error> {
+        let (bin, data) = self.programs()?;
+        let halted = match how {
+            Halt::Fast => programs::halt(bin, data, "fast").await,
+            Halt::Immediate => programs::halt(bin, data, "immediate").await,
+            Halt::Kill => programs::kill(data).await,
+        };
+        halted.map_err(|why| Error::Invalid(format!("stopping {}: {why}", self.server)))
+    }
+
+    /// Starts it again, with its data and at its address.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] if it does not take connections in time.
+    pub async fn resume(&self) -> Result<(), Error> {
+        let (bin, data) = self.programs()?;
+        let mut why = String::new();
+        let started = timeout(BACK_LIMIT, async {
+            // After a kill it refuses to start until the last of its old processes is gone.
+            while let Err(said) = programs::launch(bin, data).await {
+                why = said;
+                sleep(Duration::from_millis(50)).await;
+            }
+        });
+        let started = started.await;
+        started.map_err(|_| Error::Invalid(format!("starting {} again: {why}", self.server)))
+    }
+
+    fn programs(&self) -> Result<(&Path, &Path), Error> {
+        self.server.programs().ok_or_else(|| Error::Invalid(format!("{} is not of programs", self.server)))
+    }
+}
+
+impl Drop for OwnServer {
+    fn drop(&mut self) {
+        let Some((bin, data)) = self.server.programs() else { return };
+        // A thread and a runtime of its own: the test's runtime may be the one that is ending.
+        let stopped = thread::scope(|scope| {
+            let stop_it = || {
+                let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+                let runtime = runtime.doing("starting a runtime")?;
+                runtime.block_on(async {
+                    // It may be down already.
+                    let halted = programs::halt(bin, data, "immediate").await;
+                    std::fs::remove_dir_all(data)
+                        .doing(format!("removing the data of {} ({halted:?})", self.server))
+                })
+            };
+            scope.spawn(stop_it).join()
+        });
+        if !matches!(stopped, Ok(Ok(()))) {
+            eprintln!("testkit: {} may be left behind: {stopped:?}", self.server);
+        }
+    }
+}
