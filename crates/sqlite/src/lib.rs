@@ -77,6 +77,11 @@ impl Backend for Sqlite {
     async fn open(&self, settings: &BackendSettings) -> Result<Arc<dyn OpenBackend>> {
         Ok(Arc::new(OpenSqlite::open(settings).await?))
     }
+
+    fn elsewhere(&self, settings: &BackendSettings, place: &str) -> Result<BackendSettings> {
+        let there = settings.clone().with("path", place);
+        Ok(there.with("create", "false").with("migrate_on_start", "false"))
+    }
 }
 
 /// An opened file.
