@@ -115,7 +115,7 @@ pub trait CutoverSource: Send + Sync {
     ///   meanwhile whole transactions, or nothing.
     /// - Nothing is written to the store.
     /// - Once `stop` is set the copy is given up: `Unavailable`. What was written of it stays in the folder.
-    async fn clone_into(&self, folder: &Path, stop: &Arc<AtomicBool>) -> Result<Cloned> {
+    async fn copy_into(&self, folder: &Path, stop: &Arc<AtomicBool>) -> Result<Cloned> {
         let _ = (folder, stop);
         Err(Error::new(ErrorKind::Unsupported, "this store cannot be copied while it is written to"))
     }

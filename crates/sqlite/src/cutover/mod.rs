@@ -168,7 +168,7 @@ impl CutoverSource for Source {
         self.door.write("cutover.stop_capture", None, move |conn| capture::stop(conn, &module)).await
     }
 
-    async fn clone_into(&self, folder: &Path, stop: &Arc<AtomicBool>) -> Result<Cloned> {
+    async fn copy_into(&self, folder: &Path, stop: &Arc<AtomicBool>) -> Result<Cloned> {
         let (path, folder, stop) = (self.door.path().to_owned(), folder.to_owned(), Arc::clone(stop));
         self.door.read("cutover.clone", move |conn| clone::clone(conn, &path, &folder, &stop)).await
     }
