@@ -27,7 +27,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use changeover_core::cutover::{CutoverSide, CutoverSource, CutoverTarget, Table};
+use changeover_core::cutover::{CutoverSide, CutoverSource, CutoverTarget, Quarantined, Table};
 use changeover_core::{Error, ErrorKind, Result, Uuid};
 use changeover_cutover::phase::{Owner, Phase};
 use changeover_cutover::plan::{self, Plan, PlanProgress};
@@ -255,7 +255,7 @@ impl Drill {
 
     async fn there_and_back(&self, found: &Found, staged: &Staged, terms: &Terms) -> Result<Went> {
         let times = Arc::new(Mutex::new(Times::default()));
-        let cutover = staged.db.cutover(&staged.of).await?.watching({
+        let cutover = staged.back.cutover(&staged.of).await?.watching({
             let (times, tell) = (Arc::clone(&times), Arc::clone(&self.tell));
             move |step| {
                 times.lock().unwrap_or_else(PoisonError::into_inner).see(step);
@@ -280,10 +280,13 @@ impl Drill {
         now().back();
         cutover.revert(terms).await?;
         expect(&cutover.status().await?, Phase::Idle, Owner::Sqlite)?;
-        rows.compare(before, &written.changed).await?;
-        writes::read_back(staged, found, self.id).await?;
+        rows.compare(before, written.own, &written.changed).await?;
+        let asked = writes::read_back(staged, found, self.id).await?;
         sound(cutover.source()).await?;
-        self.did(format!("the file holds its {before} rows as before, and what was written to the new side"));
+        let by = if asked { ", read by its stores" } else { "" };
+        self.did(format!(
+            "the file holds its {before} rows as before, and what was written to the new side{by}"
+        ));
 
         now().there();
         cutover.run(terms, Goal::Switched).await?;
@@ -296,7 +299,8 @@ impl Drill {
             return Err(Error::new(ErrorKind::Corrupt, message));
         }
         let times = now().clone();
-        Ok(Went::Through(Through { quarantined, root, wrote: written.told, manifest }, times))
+        let through = Through { quarantined, root, wrote: written.told, manifest };
+        Ok(Went::Through(Box::new(through), times))
     }
 }
 
@@ -308,7 +312,7 @@ impl fmt::Debug for Drill {
 
 enum Went {
     Undecided { rows: Vec<OutRow>, error: Error },
-    Through(Through, Times),
+    Through(Box<Through>, Times),
 }
 
 struct Through {
@@ -361,7 +365,7 @@ async fn undecided(cutover: &Cutover, error: Error) -> Result<Went> {
         return Err(error);
     }
     let found = cutover.quarantined(None, Some("undecided"), 0, 100).await?;
-    let row = |row| Some(OutRow::of(row, cutover.tables().get(row.table)?));
+    let row = |row: &Quarantined| Some(OutRow::of(row, cutover.tables().get(row.table)?));
     Ok(Went::Undecided { rows: found.iter().filter_map(row).collect(), error })
 }
 
@@ -387,6 +391,6 @@ async fn sound(source: &dyn CutoverSource) -> Result<()> {
 
 /// The tables whose rows come from one table of the file, once each.
 fn sources(tables: &[Table]) -> impl Iterator<Item = &Table> {
-    let first = |at: usize, table: &Table| !tables[..at].iter().any(|it| it.source == table.source);
+    let first = move |at: usize, table: &Table| !tables[..at].iter().any(|it| it.source == table.source);
     tables.iter().enumerate().filter(move |(at, table)| first(*at, table)).map(|(_, table)| table)
 }

@@ -56,13 +56,15 @@ impl<'a> Rows<'a> {
         Ok(count)
     }
 
-    /// Whether each row is as it was, of the tables in `changed` but so many, and none is gone or came from elsewhere.
-    pub(super) async fn compare(&self, before: u64, changed: &BTreeMap<String, u64>) -> Result<()> {
+    /// Whether each row is as it was, of the tables in `changed` but so many, and none is gone or came from elsewhere; and at
+    /// least `own` of the drill's own are there.
+    pub(super) async fn compare(&self, before: u64, own: u64, changed: &BTreeMap<String, u64>) -> Result<()> {
         let mut kept = BufReader::new(File::open(&self.file).map_err(|error| self.lost(&error))?);
         let mut left = changed.clone();
-        let (mut count, mut first) = (0_u64, None);
+        let (mut count, mut mine, mut first) = (0_u64, 0_u64, None);
         self.walk(|row| {
             if row.is_own {
+                mine += 1;
                 return Ok(());
             }
             count += 1;
@@ -84,6 +86,12 @@ impl<'a> Rows<'a> {
         if let Some(first) = first {
             let message =
                 format!("after the revert the file is not as before: first differs the row of {first}");
+            return Err(Error::new(ErrorKind::Corrupt, message));
+        }
+        if mine < own {
+            let message = format!(
+                "{own} rows were written to the new side, and the file has {mine} of them after the revert"
+            );
             return Err(Error::new(ErrorKind::Corrupt, message));
         }
         if count != before {

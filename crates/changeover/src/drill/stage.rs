@@ -40,7 +40,10 @@ pub(super) struct Stage {
 
 /// A stage that is set.
 pub(super) struct Staged {
-    pub db: Db,
+    /// As the settings are after the switch.
+    pub there: Db,
+    /// As they are before it, and after the revert.
+    pub back: Db,
     pub of: Move,
     /// Where the module is moved to, for people.
     pub place: String,
@@ -109,9 +112,10 @@ impl Stage {
             backends.insert(new.clone(), db.plan_of(&new, Some(&self.name))?);
             self.make(real).await?;
         }
-        let staged = db.of_module(&found.scope, &old, backends);
-        self.made().opened.push(staged.clone());
-        let backend = staged.backend(&new).await?;
+        let back = db.of_module(&found.scope, &old, backends.clone());
+        let there = db.of_module(&found.scope, &new, backends);
+        self.made().opened.extend([back.clone(), there.clone()]);
+        let backend = there.backend(&new).await?;
         let CutoverSide::New { target, .. } = backend.cutover(&found.scope)? else {
             let message = format!("backend {new} cannot be moved to, so there can be no drill in it");
             return Err(Error::new(ErrorKind::Config, message));
@@ -132,7 +136,7 @@ impl Stage {
         let place = target.facts(&[]).await?.place;
         // It was made with the copy.
         let folder = self.made().folder.clone().unwrap_or_default();
-        Ok(Staged { db: staged, of, place, folder, families, target })
+        Ok(Staged { there, back, of, place, folder, families, target })
     }
 
     /// In a task of its own: a server goes on with it, whether anybody waits or not, and then it has to be taken away.
@@ -306,7 +310,7 @@ async fn check_empty(
 
 /// As `migrate up`; what all modules share comes with each family.
 async fn migrate(backend: &dyn OpenBackend, found: &Found, families: &[Family]) -> Result<()> {
-    let families = if families.is_empty() { &[Family::Events] } else { families };
+    let families = if families.is_empty() { &[Family::Events][..] } else { families };
     for family in families {
         backend.migrations(&found.scope, *family)?.up().await?;
     }

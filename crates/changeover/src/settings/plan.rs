@@ -27,6 +27,7 @@ pub(crate) struct ModulePlan {
     pub(crate) namespace: Option<Namespace>,
 }
 
+#[derive(Clone)]
 pub(crate) struct BackendPlan {
     pub(crate) kind: String,
     pub(crate) settings: BackendSettings,
