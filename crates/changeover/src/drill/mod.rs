@@ -32,7 +32,7 @@ use changeover_core::{Error, ErrorKind, Result, Uuid};
 use changeover_cutover::phase::{Owner, Phase};
 use changeover_cutover::plan::{self, Plan, PlanProgress};
 use changeover_cutover::report::{self, Manifest, OutRow};
-use changeover_cutover::{Cutover, Drilled, Goal, Step, Terms};
+use changeover_cutover::{Cutover, Drilled, DrilledTable, Goal, Step, Terms};
 
 use self::rows::Rows;
 use self::stage::{Stage, Staged};
@@ -184,7 +184,11 @@ impl Drill {
             tenant: terms.tenant.to_string(),
             file: place,
             bytes: cloned.bytes,
-            tables: planned.tables.iter().map(|it| (it.name.clone(), it.rows)).collect(),
+            tables: planned
+                .tables
+                .iter()
+                .map(|it| DrilledTable { name: it.name.clone(), rows: it.rows })
+                .collect(),
             quarantined: went.quarantined,
             written_back: times.wrote_back,
             clone_ms: millis(clone_took),
@@ -263,7 +267,7 @@ impl Drill {
             }
         });
         let now = || times.lock().unwrap_or_else(PoisonError::into_inner);
-        let rows = Rows::of(cutover.source(), &found.tables, staged.folder.join("rows"), self.id);
+        let rows = Rows::of(cutover.source(), &found.tables, staged.rows.clone(), self.id);
         let before = rows.keep().await?;
         if let Err(error) = cutover.run(terms, Goal::Switched).await {
             return undecided(&cutover, error).await;

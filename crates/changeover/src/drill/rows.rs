@@ -76,7 +76,7 @@ impl<'a> Rows<'a> {
             match left.get_mut(&row.table.name) {
                 Some(allowed) if *allowed > 0 => *allowed -= 1,
                 _ if first.is_none() => {
-                    first = Some(format!("{} with the key {:?}", row.table.name, row.key))
+                    first = Some(format!("{} with the key {:?}", row.table.name, row.key));
                 }
                 _ => {}
             }

@@ -20,12 +20,14 @@ use crate::moving::{FAMILIES, Found, Move};
 /// How often a folder is tried to be removed while a copy into it is being given up.
 const TRIES: u32 = 40;
 
+type Making = JoinHandle<Result<()>>;
+
 /// What there is of the stage.
 #[derive(Default)]
 struct Made {
     folder: Option<PathBuf>,
     /// The server, and what is being made there.
-    scratch: Option<(Arc<dyn CutoverTarget>, Option<JoinHandle<Result<()>>>)>,
+    scratch: Option<(Arc<dyn CutoverTarget>, Option<Making>)>,
     opened: Vec<Db>,
     /// A database that somebody named keeps what was moved into it.
     named: Option<String>,
@@ -47,7 +49,8 @@ pub(super) struct Staged {
     pub of: Move,
     /// Where the module is moved to, for people.
     pub place: String,
-    pub folder: PathBuf,
+    /// A file beside the copy, to be made.
+    pub rows: PathBuf,
     pub families: Vec<Family>,
     pub target: Arc<dyn CutoverTarget>,
 }
@@ -134,9 +137,10 @@ impl Stage {
             who: "a drill".to_owned(),
         };
         let place = target.facts(&[]).await?.place;
-        // It was made with the copy.
-        let folder = self.made().folder.clone().unwrap_or_default();
-        Ok(Staged { there, back, of, place, folder, families, target })
+        let mut rows = clone.as_os_str().to_owned();
+        rows.push(".rows");
+        let rows = PathBuf::from(rows);
+        Ok(Staged { there, back, of, place, rows, families, target })
     }
 
     /// In a task of its own: a server goes on with it, whether anybody waits or not, and then it has to be taken away.

@@ -34,7 +34,8 @@ pub async fn drill(options: CutoverDrill, db: &Db, out: &mut Out) -> Result<Stat
         biased;
         cleared = drill.clear() => cleared,
         () = interrupt.wait() => {
-            let left = drill.left_behind().join(" and ");
+            let left = drill.left_behind();
+            let left = if left.is_empty() { "nothing".to_owned() } else { left.join(" and ") };
             return Err(Failure::failed(format!("interrupted; the drill left behind {left}: take it away by hand")));
         }
     };
@@ -42,7 +43,13 @@ pub async fn drill(options: CutoverDrill, db: &Db, out: &mut Out) -> Result<Stat
         Ok(kept) => (kept, None),
         Err(error) => (Vec::new(), Some(error.message().to_owned())),
     };
-    let done = outcome.and_then(|outcome| conclude(outcome, &options, &kept, out));
+    let done = match outcome {
+        Ok(outcome) => conclude(outcome, &options, &kept, out),
+        Err(failure) if kept.is_empty() => Err(failure),
+        Err(failure) => {
+            Err(Failure::new(failure.status, format!("{failure}\n  kept: {}", kept.join(" and "))))
+        }
+    };
     match (done, lost) {
         (done, None) => done,
         (Ok(_), Some(lost)) => Err(Failure::failed(lost)),
@@ -183,7 +190,7 @@ fn object(done: &Done, kept: &[String]) -> Value {
 fn print(done: &Done, kept: &[String], out: &mut Out) -> Result<(), Failure> {
     let it = &done.drilled;
     let time = |millis| shown::time(std::time::Duration::from_millis(millis));
-    let tables: Vec<_> = it.tables.iter().map(|(name, rows)| format!("{name} {rows}")).collect();
+    let tables: Vec<_> = it.tables.iter().map(|it| format!("{} {}", it.name, it.rows)).collect();
     let losses = if it.accepted.is_empty() { "none".to_owned() } else { it.accepted.join(", ") };
     let mut lines = vec![
         ("drill", done.drill.to_string()),

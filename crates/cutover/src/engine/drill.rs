@@ -29,8 +29,8 @@ pub struct Drilled {
     pub file: String,
     /// Bytes that were copied of it.
     pub bytes: u64,
-    /// Rows of each table of the file, by the name of its declaration.
-    pub tables: Vec<(String, u64)>,
+    /// The tables of the file.
+    pub tables: Vec<DrilledTable>,
     /// Rows that stayed out.
     pub quarantined: u64,
     /// Rows that were written to the new side and went back into the file.
@@ -51,10 +51,19 @@ pub struct Drilled {
     pub scratch: String,
 }
 
+/// A table that was drilled.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DrilledTable {
+    /// Name of its declaration.
+    pub name: String,
+    /// Its rows.
+    pub rows: u64,
+}
+
 impl Drilled {
     /// Rows of all tables.
     pub fn rows(&self) -> u64 {
-        self.tables.iter().map(|(_, rows)| rows).sum()
+        self.tables.iter().map(|table| table.rows).sum()
     }
 }
 
@@ -110,6 +119,9 @@ fn unlike(entry: &Recorded, terms: &Terms, fingerprint: &Json) -> Result<Option<
     };
     let was: BTreeSet<&str> = drilled.accepted.iter().map(String::as_str).collect();
     let is: BTreeSet<&str> = terms.accepted.names().into_iter().collect();
+    if drilled.tenant != terms.tenant.as_str() {
+        all.push(format!("it was for the tenant {}, this one is for {}", drilled.tenant, terms.tenant));
+    }
     if was != is {
         all.push(format!("it accepted the loss of {}, this one accepts {}", names(&was), names(&is)));
     }
@@ -120,7 +132,7 @@ fn unlike(entry: &Recorded, terms: &Terms, fingerprint: &Json) -> Result<Option<
 fn shown(time: Duration) -> String {
     let seconds = time.as_secs();
     let units = [(86_400, "d"), (3_600, "h"), (60, "m"), (1, "s")];
-    let fitting = units.into_iter().find(|(size, _)| seconds >= *size && seconds % size == 0);
+    let fitting = units.into_iter().find(|(size, _)| seconds >= *size && seconds.is_multiple_of(*size));
     fitting.map_or_else(|| format!("{time:?}"), |(size, unit)| format!("{}{unit}", seconds / size))
 }
 

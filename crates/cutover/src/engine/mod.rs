@@ -41,7 +41,7 @@ use changeover_core::cutover::{
 };
 use changeover_core::{Error, ErrorKind, ModuleScope, Result, Uuid};
 
-pub use drill::Drilled;
+pub use drill::{Drilled, DrilledTable};
 pub use drive::Goal;
 pub use status::Status;
 pub use terms::Terms;

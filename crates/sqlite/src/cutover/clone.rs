@@ -70,20 +70,26 @@ fn beside(path: &Path) -> PathBuf {
     PathBuf::from(name)
 }
 
-/// Main files by device and number, each with a handle that stays open.
-static OPEN: Mutex<Vec<((u64, u64), Arc<File>)>> = Mutex::new(Vec::new());
+/// A handle that stays open, and where its file is: device and number.
+struct Opened {
+    place: (u64, u64),
+    file: Arc<File>,
+}
+
+static OPEN: Mutex<Vec<Opened>> = Mutex::new(Vec::new());
 
 /// The handle on a main file.
 fn handle(path: &Path) -> Result<Arc<File>> {
     let place = |file: &fs::Metadata| (file.dev(), file.ino());
     let found = fs::metadata(path).map_err(|error| unreadable(path, &error))?;
     let mut open = OPEN.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some((_, known)) = open.iter().find(|(known, _)| *known == place(&found)) {
-        return Ok(Arc::clone(known));
+    if let Some(known) = open.iter().find(|known| known.place == place(&found)) {
+        return Ok(Arc::clone(&known.file));
     }
     let file = Arc::new(File::open(path).map_err(|error| unreadable(path, &error))?);
     // Kept whatever it is: the path may lead to another file by now.
-    open.push((file.metadata().map_or(place(&found), |opened| place(&opened)), Arc::clone(&file)));
+    let place = file.metadata().map_or(place(&found), |opened| place(&opened));
+    open.push(Opened { place, file: Arc::clone(&file) });
     Ok(file)
 }
 
