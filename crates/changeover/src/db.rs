@@ -3,13 +3,16 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
-use changeover_core::{Closing, Error, ErrorKind, ModuleName, OpenBackend, Registry, Result, TenantId};
+use changeover_core::{
+    Closing, Error, ErrorKind, ModuleName, ModuleScope, OpenBackend, Registry, Result, TenantId,
+};
 use tokio::sync::OnceCell;
 
 use crate::home::Home;
 use crate::module::Module;
-use crate::settings::{BackendPlan, PersistenceOptions, Plan};
+use crate::settings::{BackendPlan, ModulePlan, PersistenceOptions, Plan};
 use crate::stores::{Audit, Events, Playbooks};
 
 /// Checks the settings and opens every backend that some module or `persistence.default` names.
@@ -57,6 +60,43 @@ pub struct Db {
 }
 
 impl Db {
+    /// One module between two backends of these settings, which may lie elsewhere; nothing is opened by this.
+    pub(crate) fn of_module(
+        &self,
+        scope: &ModuleScope,
+        on: &str,
+        backends: BTreeMap<String, BackendPlan>,
+    ) -> Self {
+        let module = ModulePlan { backend: on.to_owned(), namespace: scope.namespace.clone() };
+        let plan = Plan {
+            tenant: self.tenant.clone(),
+            production: true,
+            default: None,
+            modules: [(scope.module.clone(), module)].into(),
+            backends,
+            drill_within: None,
+            notice: None,
+        };
+        Self::of(plan, self.shared.registry.clone())
+    }
+
+    /// What a backend of the settings is opened with; `place`: in another place.
+    pub(crate) fn plan_of(&self, name: &str, place: Option<&str>) -> Result<BackendPlan> {
+        let Some(BackendPlan { kind, settings, .. }) = self.shared.plan.backends.get(name) else {
+            return Err(self.shared.no_backend(name));
+        };
+        let settings = match place {
+            Some(place) => self.shared.registry.get(kind)?.elsewhere(settings, place)?,
+            None => settings.clone(),
+        };
+        Ok(BackendPlan { kind: kind.clone(), settings, migrate_on_start: false })
+    }
+
+    /// How young the drill of a cutover has to be before a run is begun, where the settings demand one.
+    pub fn drill_within(&self) -> Option<Duration> {
+        self.shared.plan.drill_within
+    }
+
     fn of(plan: Plan, registry: Registry) -> Self {
         let backends = plan.backends.keys().map(|name| (name.clone(), OnceCell::new())).collect();
         let tenant = plan.tenant.clone();
@@ -171,11 +211,15 @@ impl Shared {
 
     pub(crate) async fn backend(&self, name: &str) -> Result<Arc<dyn OpenBackend>> {
         let (Some(plan), Some(cell)) = (self.plan.backends.get(name), self.backends.get(name)) else {
-            let names: Vec<_> = self.plan.backends.keys().map(String::as_str).collect();
-            let message = format!("there is no backend {name:?}; configured are {}", names.join(", "));
-            return Err(Error::new(ErrorKind::Config, message));
+            return Err(self.no_backend(name));
         };
         cell.get_or_try_init(|| self.open(name, plan)).await.cloned()
+    }
+
+    fn no_backend(&self, name: &str) -> Error {
+        let names: Vec<_> = self.plan.backends.keys().map(String::as_str).collect();
+        let message = format!("there is no backend {name:?}; configured are {}", names.join(", "));
+        Error::new(ErrorKind::Config, message)
     }
 
     async fn open(&self, name: &str, plan: &BackendPlan) -> Result<Arc<dyn OpenBackend>> {

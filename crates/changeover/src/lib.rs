@@ -89,6 +89,7 @@
 //! [`Audit::repository`] the [`AuditRepository`], [`Playbooks::catalog`] the [`PlaybookCatalog`].
 
 mod db;
+pub mod drill;
 mod home;
 mod module;
 mod moving;

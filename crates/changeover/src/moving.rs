@@ -42,21 +42,31 @@ impl Db {
     /// - `NotFound` if there is no file. `Unsupported` if the file belongs to another tenant.
     /// - Those of opening the backends: all are opened unless both are named.
     pub async fn cutover(&self, of: &Move) -> Result<Cutover> {
+        let found = self.find(of).await?;
+        Cutover::new(&found.scope, found.tables, found.old.side, found.new.side, of.who.as_str())
+    }
+
+    /// What is moved, and both backends.
+    pub(crate) async fn find(&self, of: &Move) -> Result<Found> {
         let module = self.module(&of.module)?;
         let scope = module.scope();
-        let sides = self.sides(scope, of).await?;
+        let mut sides = self.sides(scope, of).await?;
         let old = pick(&sides, of.old.as_deref(), &OLD, &of.module)?;
         let new = pick(&sides, of.new.as_deref(), &NEW, &of.module)?;
-        let tables = match (&of.tables, &old.side) {
+        let tables = match (&of.tables, &sides[old].side) {
             (None, CutoverSide::Old { source, .. }) => {
                 let facts = source.facts().await?;
                 let tables = known(scope, &facts)?;
-                self.check_tenant(&*old.backend, scope).await?;
+                self.check_tenant(&*sides[old].backend, scope).await?;
                 tables
             }
             (tables, _) => tables.clone().unwrap_or_default(),
         };
-        Cutover::new(scope, tables, old.side.clone(), new.side.clone(), of.who.as_str())
+        // One can be moved from and the other to, so that they are two.
+        let later = sides.swap_remove(old.max(new));
+        let earlier = sides.swap_remove(old.min(new));
+        let (old, new) = if old < new { (earlier, later) } else { (later, earlier) };
+        Ok(Found { scope: scope.clone(), tables, old, new })
     }
 
     async fn sides(&self, scope: &ModuleScope, of: &Move) -> Result<Vec<Candidate>> {
@@ -91,10 +101,18 @@ impl Db {
     }
 }
 
+/// A module that can be moved.
+pub(crate) struct Found {
+    pub(crate) scope: ModuleScope,
+    pub(crate) tables: Vec<Table>,
+    pub(crate) old: Candidate,
+    pub(crate) new: Candidate,
+}
+
 /// A backend that can be moved from or to.
-struct Candidate {
-    name: String,
-    side: CutoverSide,
+pub(crate) struct Candidate {
+    pub(crate) name: String,
+    pub(crate) side: CutoverSide,
     backend: Arc<dyn OpenBackend>,
 }
 
@@ -108,10 +126,11 @@ struct Way {
 const OLD: Way = Way { word: "from", option: "old", is: |side| matches!(side, CutoverSide::Old { .. }) };
 const NEW: Way = Way { word: "to", option: "new", is: |side| matches!(side, CutoverSide::New { .. }) };
 
-fn pick<'a>(sides: &'a [Candidate], named: Option<&str>, way: &Way, module: &str) -> Result<&'a Candidate> {
-    let mut fitting = sides.iter().filter(|side| (way.is)(&side.side));
+/// The place of the backend that is meant.
+fn pick(sides: &[Candidate], named: Option<&str>, way: &Way, module: &str) -> Result<usize> {
+    let mut fitting = (0..sides.len()).filter(|at| (way.is)(&sides[*at].side));
     let found = match named {
-        Some(name) => fitting.find(|side| side.name == name),
+        Some(name) => fitting.find(|at| sides[*at].name == name),
         None => fitting.next().filter(|_| fitting.next().is_none()),
     };
     found.ok_or_else(|| {
@@ -135,7 +154,7 @@ fn pick<'a>(sides: &'a [Candidate], named: Option<&str>, way: &Way, module: &str
     })
 }
 
-const FAMILIES: [Family; 3] = [Family::Events, Family::Audit, Family::Playbooks];
+pub(crate) const FAMILIES: [Family; 3] = [Family::Events, Family::Audit, Family::Playbooks];
 
 /// The one family of a built-in module.
 fn family_of(scope: &ModuleScope) -> Option<Family> {

@@ -31,6 +31,14 @@ pub trait Backend: Send + Sync + 'static {
     /// - A database that cannot be reached is `Unavailable`. One without the schema opens: its stores answer
     ///   `SchemaMismatch` until it is migrated.
     async fn open(&self, settings: &BackendSettings) -> Result<Arc<dyn OpenBackend>>;
+
+    /// The same settings for another place: a file of this path, a database of this name on the same server. `Unsupported` where
+    /// there is none.
+    fn elsewhere(&self, settings: &BackendSettings, place: &str) -> Result<BackendSettings> {
+        let _ = place;
+        let message = format!("backend {}: the kind {} knows no other place", settings.name(), self.kind());
+        Err(Error::new(ErrorKind::Unsupported, message))
+    }
 }
 
 /// A module as a backend sees it.

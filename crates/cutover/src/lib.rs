@@ -15,4 +15,4 @@ pub mod report;
 pub mod verify;
 
 pub use changeover_core::cutover as contract;
-pub use engine::{Copied, Cutover, Goal, Pause, Status, Step, Terms};
+pub use engine::{Copied, Cutover, Drilled, DrilledTable, Goal, Pause, Status, Step, Terms};

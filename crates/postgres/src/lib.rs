@@ -80,6 +80,10 @@ impl Backend for Postgres {
         let opened = OpenPostgres::open(settings).await.map_err(|error| error.during("open"))?;
         Ok(Arc::new(opened))
     }
+
+    fn elsewhere(&self, settings: &BackendSettings, place: &str) -> Result<BackendSettings> {
+        settings::elsewhere(settings, place)
+    }
 }
 
 /// An opened PostgreSQL database with its pool. What the traits of the core do not offer is [`OpenPostgres::begin`]; a

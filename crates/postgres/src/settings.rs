@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use changeover_core::{BackendSettings, Result, SettingKey, ValueKind};
 
-use crate::url::Target;
+use crate::url::{Target, with_database};
 
 const fn key(key: &'static str, value: ValueKind, default: &'static str, doc: &'static str) -> SettingKey {
     SettingKey { key, value, default: Some(default), required: false, secret: false, doc }
@@ -253,6 +253,32 @@ impl Settings {
     }
 }
 
+/// The same for another database of the server. What a pooler hands on it knows by name, so it is gone past where there is a way.
+pub(crate) fn elsewhere(given: &BackendSettings, database: &str) -> Result<BackendSettings> {
+    Settings::read(given)?;
+    let there = |url: &str| with_database(url, database).map_err(|problem| given.bad("url", &problem));
+    let direct = given.text(KEYS, "migrate_url");
+    let is_pooled = given.text(KEYS, "pooler") != Some("none");
+    let past = direct.filter(|_| is_pooled);
+    let mut made = BackendSettings::new(given.name());
+    for known in KEYS.iter().filter(|known| !matches!(known.key, "session.NAME" | "listen_url" | "pooler")) {
+        if let Some(value) = given.text(KEYS, known.key) {
+            made = made.with(known.key, value);
+        }
+    }
+    for (name, value) in given.below("session") {
+        made = made.with(&format!("session.{name}"), value);
+    }
+    if let Some(direct) = direct {
+        made = made.with("migrate_url", there(direct)?);
+    }
+    if past.is_none() {
+        made = made.with("pooler", given.text(KEYS, "pooler").unwrap_or("none"));
+    }
+    let url = past.or(given.text(KEYS, "url")).unwrap_or_default();
+    Ok(made.with("url", there(url)?))
+}
+
 #[cfg(test)]
 mod tests {
     use changeover_core::ErrorKind;
@@ -327,6 +353,29 @@ mod tests {
             assert_eq!(error.message().lines().count(), 1, "{error}");
             assert!(!error.message().contains("secret"), "{error}");
         }
+    }
+
+    // A drill's database: reached as the real one, past a pooler where there is a way.
+    #[test]
+    fn another_database_is_reached_as_this_one_and_past_a_pooler() {
+        let url = |url: &str| BackendSettings::new("main").with("url", url);
+        let given =
+            url("postgres://u:secret@h/d").with("pool.max_size", "3").with("session.lock_timeout", "1s");
+        let there = Settings::read(&elsewhere(&given, "x").unwrap()).unwrap();
+        assert_eq!((there.target.database.as_str(), there.max_size), ("x", 3));
+        assert_eq!(there.session, [("lock_timeout".to_owned(), "1s".to_owned())]);
+        let pooled = url("postgres://u@pooler/d")
+            .with("pooler", "transaction")
+            .with("migrate_url", "postgres://o@server/d?sslmode=disable")
+            .with("listen_url", "postgres://u@server/d");
+        let there = Settings::read(&elsewhere(&pooled, "x").unwrap()).unwrap();
+        let target = |it: &Target| (it.host.clone(), it.user.clone(), it.database.clone());
+        let server = ("server".to_owned(), "o".to_owned(), "x".to_owned());
+        assert_eq!(target(&there.target), server);
+        assert_eq!(there.migrate_target.as_ref().map(target), Some(server));
+        assert_eq!(there.pooler, Pooler::None);
+        let session = url("postgres://u@pooler/d").with("pooler", "session");
+        assert_eq!(Settings::read(&elsewhere(&session, "x").unwrap()).unwrap().pooler, Pooler::Session);
     }
 
     // S0-CFG-006: the defaults.

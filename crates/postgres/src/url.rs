@@ -142,6 +142,20 @@ impl Target {
     }
 }
 
+/// The same URL with another database.
+pub(crate) fn with_database(url: &str, database: &str) -> Result<String, String> {
+    Target::parse(url)?;
+    let after_scheme = url.find("://").map_or(0, |at| at + 3);
+    let (scheme, rest) = url.split_at(after_scheme);
+    // As it is read: see there.
+    let limit = rest.find('?').unwrap_or(rest.len());
+    let host = rest[..limit].rfind('@').or_else(|| rest.rfind('@')).map_or(0, |at| at + 1);
+    let (user, host) = rest.split_at(host);
+    let (address, parameters) = host.split_at(host.find('?').unwrap_or(host.len()));
+    let address = address.split('/').next().unwrap_or_default();
+    Ok(format!("{scheme}{user}{address}/{database}{parameters}"))
+}
+
 fn split_port(address: &str) -> Result<(&str, u16), String> {
     // An IPv6 address stands in brackets since it has colons of its own.
     if let Some(inner) = address.strip_prefix('[') {
@@ -201,6 +215,27 @@ mod tests {
         let target = Target::parse(url).unwrap();
         assert_eq!((target.host.as_str(), target.port, target.database.as_str()), (host, port, db));
         assert_eq!(target.tls.mode, SslMode::Prefer);
+    }
+
+    // The rest of an address stays as it was written.
+    #[rstest]
+    #[case("postgres://app:p@s/s:w%o#r d@db:5433/orders", "postgres://app:p@s/s:w%o#r d@db:5433/other")]
+    #[case(
+        "postgres://app:p?w@db:5433/orders?sslmode=require",
+        "postgres://app:p?w@db:5433/other?sslmode=require"
+    )]
+    #[case("postgresql://u@h", "postgresql://u@h/other")]
+    #[case("postgres://u@[::1]:6000/d", "postgres://u@[::1]:6000/other")]
+    #[case("postgres://u@/d?host=%2Fvar%2Frun", "postgres://u@/other?host=%2Fvar%2Frun")]
+    fn another_database_of_the_same_server_has_the_same_address(#[case] url: &str, #[case] expected: &str) {
+        let there = with_database(url, "other").unwrap();
+        assert_eq!(there, expected);
+        let (was, is) = (Target::parse(url).unwrap(), Target::parse(&there).unwrap());
+        let told = |it: &Target| {
+            let password = it.password.as_ref().map(|it| it.expose_secret().to_owned());
+            (it.host.clone(), it.port, it.user.clone(), password, it.tls.mode)
+        };
+        assert_eq!((told(&is), is.database.as_str()), (told(&was), "other"));
     }
 
     #[rstest]

@@ -77,6 +77,11 @@ impl Backend for Sqlite {
     async fn open(&self, settings: &BackendSettings) -> Result<Arc<dyn OpenBackend>> {
         Ok(Arc::new(OpenSqlite::open(settings).await?))
     }
+
+    fn elsewhere(&self, settings: &BackendSettings, place: &str) -> Result<BackendSettings> {
+        let there = settings.clone().with("path", place);
+        Ok(there.with("create", "false").with("migrate_on_start", "false"))
+    }
 }
 
 /// An opened file.
@@ -102,9 +107,16 @@ impl OpenSqlite {
                            #[tokio::test(flavor = \"multi_thread\")]";
             return Err(place(Error::new(ErrorKind::Config, message)));
         }
+        // The first connection that writes turns the file to WAL, which is not for who only looks.
+        let only_looks = !options.create && !options.migrate_on_start;
         let database = Database::new(options);
-        let turn = database.write_turn().await?;
-        database.write_in(turn, look_at).await.map_err(place)?;
+        if only_looks {
+            let look = |conn: &mut SqliteConnection| Ok(look_at(conn)?);
+            database.read(look).await.map_err(place)?;
+        } else {
+            let turn = database.write_turn().await?;
+            database.write_in(turn, look_at).await.map_err(place)?;
+        }
         Ok(Self { database: Arc::new(database) })
     }
 

@@ -1,6 +1,7 @@
 //! All mistakes at once: each says where, what was found, what is allowed and what to do.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use changeover_core::{
     BackendSettings, Error, ErrorKind, ModuleName, Namespace, Registry, Result, SettingKey, TenantId,
@@ -12,6 +13,7 @@ use super::{BUILT_IN_NOTICE, BackendPlan, Given, PersistenceOptions, Plan, Value
 
 pub(super) const PROFILES: &[&str] = &["development", "production"];
 pub(super) const DEFAULT_TENANT: &str = "default";
+const DRILL_WITHIN: &str = "cutover.drill_within";
 
 pub(super) fn check(options: &PersistenceOptions, registry: &Registry) -> Result<Plan> {
     let entries = options.entries();
@@ -29,6 +31,7 @@ pub(super) fn check(options: &PersistenceOptions, registry: &Registry) -> Result
     let backends = check.backends();
     let default = check.default_backend(&backends);
     let modules = check.modules(&backends);
+    let drill_within = check.drill_within();
     let problems = check.problems;
     match tenant {
         Some(tenant) if problems.is_empty() => Ok(Plan {
@@ -37,6 +40,7 @@ pub(super) fn check(options: &PersistenceOptions, registry: &Registry) -> Result
             default,
             modules,
             backends,
+            drill_within,
             notice: options.is_built_in().then_some(BUILT_IN_NOTICE),
         }),
         _ => {
@@ -59,14 +63,17 @@ impl<'a> Check<'a> {
         for (key, given) in self.entries {
             let mut parts = key.splitn(2, '.');
             let problem = match (parts.next().unwrap_or_default(), parts.next()) {
-                ("profile" | "tenant", None) | ("persistence" | "backends", Some(_)) => continue,
+                ("profile" | "tenant", None)
+                | ("persistence" | "backends", Some(_))
+                | ("cutover", Some("drill_within")) => continue,
                 ("profile" | "tenant", Some(_)) => "holds a table, allowed is text".to_owned(),
-                ("persistence" | "backends", None) => match given.value {
+                ("cutover", Some(_)) => format!("unknown key {key:?}; allowed is {DRILL_WITHIN}"),
+                ("persistence" | "backends" | "cutover", None) => match given.value {
                     Value::Other(EMPTY_TABLE) => continue,
                     _ => "allowed is a table; write it as a section".to_owned(),
                 },
                 (section, _) => {
-                    let known = ["profile", "tenant", "persistence", "backends"];
+                    let known = ["profile", "tenant", "persistence", "backends", "cutover"];
                     format!(
                         "unknown key {section:?}; allowed are {}{}",
                         known.join(", "),
@@ -90,6 +97,22 @@ impl<'a> Check<'a> {
         TenantId::new(tenant)
             .map_err(|error| self.refuse("tenant", &self.entries["tenant"], error.message()))
             .ok()
+    }
+
+    fn drill_within(&mut self) -> Option<Duration> {
+        let given = self.entries.get(DRILL_WITHIN)?;
+        let within = match &given.value {
+            Value::Text(text) => days_or_less(text),
+            _ => None,
+        };
+        if within.is_none() {
+            let problem = format!(
+                "found {}, allowed is a number and a unit like 7d, 12h or 30m, above zero",
+                found(given, false)
+            );
+            self.refuse(DRILL_WITHIN, given, &problem);
+        }
+        within
     }
 
     fn backends(&mut self) -> BTreeMap<String, BackendPlan> {
@@ -307,6 +330,21 @@ impl<'a> Check<'a> {
         let (key, given) = found.next().expect("a key at or below a name that came from the keys");
         (key, given)
     }
+}
+
+/// A number of days, hours, minutes or seconds, above zero and not above ten years.
+fn days_or_less(text: &str) -> Option<Duration> {
+    let unit = text.find(|c: char| !c.is_ascii_digit())?;
+    let number: u64 = text[..unit].parse().ok()?;
+    let seconds = match &text[unit..] {
+        "s" => 1,
+        "m" => 60,
+        "h" => 3_600,
+        "d" => 86_400,
+        _ => return None,
+    };
+    let total = number.checked_mul(seconds)?;
+    (1..=3_650 * 86_400).contains(&total).then(|| Duration::from_secs(total))
 }
 
 pub(super) const EMPTY_TABLE: &str = "an empty table";

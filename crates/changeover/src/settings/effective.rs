@@ -83,6 +83,11 @@ default = "local"
 # unless another is given.
 # audit = "main"
 # scheduler = { backend = "main", namespace = "scheduler" }
+
+[cutover]
+# A run is begun only if a drill of the same cutover is younger; without it none is asked for. (a number and a unit like 7d,
+# 12h or 30m, above zero)
+# drill_within = "7d"
 "#;
 
 pub(super) fn template(registry: &Registry) -> String {

@@ -31,7 +31,7 @@ use changeover_core::{Registry, Result};
 pub use effective::EffectiveSetting;
 #[cfg(feature = "settings")]
 pub use layers::Layers;
-pub(crate) use plan::{BackendPlan, Plan};
+pub(crate) use plan::{BackendPlan, ModulePlan, Plan};
 
 /// The settings as they were given, not yet checked: text by dotted key, like `backends.main.url`.
 ///
@@ -43,6 +43,7 @@ pub(crate) use plan::{BackendPlan, Plan};
 /// | `persistence.MODULE` | the backend of a module; or `.backend` and `.namespace` below it |
 /// | `backends.NAME.kind` | the kind of a backend, one of the registry |
 /// | `backends.NAME.KEY` | what that kind of backend understands |
+/// | `cutover.drill_within` | a run of a cutover is begun only after a drill that is younger, like `7d`; if absent, without one |
 ///
 /// Without any `persistence` and `backends` key everything runs on SQLite at `var/changeover.db`.
 #[derive(Clone, Default)]

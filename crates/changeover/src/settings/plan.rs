@@ -1,6 +1,7 @@
 //! What the settings come to after they were checked.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use changeover_core::{
     BackendSettings, Error, ErrorKind, ModuleName, ModuleScope, Namespace, Result, TenantId,
@@ -15,6 +16,8 @@ pub(crate) struct Plan {
     pub(crate) default: Option<String>,
     pub(crate) modules: BTreeMap<ModuleName, ModulePlan>,
     pub(crate) backends: BTreeMap<String, BackendPlan>,
+    /// How young the drill of a cutover has to be before a run is begun; `None`: none is needed.
+    pub(crate) drill_within: Option<Duration>,
     /// What to say first.
     pub(crate) notice: Option<&'static str>,
 }
@@ -24,6 +27,7 @@ pub(crate) struct ModulePlan {
     pub(crate) namespace: Option<Namespace>,
 }
 
+#[derive(Clone)]
 pub(crate) struct BackendPlan {
     pub(crate) kind: String,
     pub(crate) settings: BackendSettings,

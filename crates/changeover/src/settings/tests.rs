@@ -88,7 +88,7 @@ fn every_mistake_is_told_at_once_with_its_place() {
     let mut found = mistakes(toml, &[]);
     let mut expected = [
         "/changeover.toml: Persistence: unknown key \"Persistence\"; allowed are profile, tenant, persistence, \
-         backends; did you mean persistence? Case counts",
+         backends, cutover; did you mean persistence? Case counts",
         "/changeover.toml: profile: found \"prod\", allowed is one of development, production",
         "/changeover.toml: tenant: found empty text, allowed is text that is not empty",
         "/changeover.toml: backends.main.pool.idle_timeout: found the number 10, allowed is a number and a unit like \
@@ -136,7 +136,7 @@ fn every_mistake_is_told_at_once_with_its_place() {
 #[case(
     "CHANGEOVER_PERSISTENCES__AUDIT",
     "5432001",
-    "CHANGEOVER_PERSISTENCES__AUDIT (environment): unknown key \"persistences\"; allowed are profile, tenant, persistence, backends"
+    "CHANGEOVER_PERSISTENCES__AUDIT (environment): unknown key \"persistences\"; allowed are profile, tenant, persistence, backends, cutover"
 )]
 #[case(
     "CHANGEOVER_BACKENDS____URL",
@@ -161,6 +161,48 @@ fn mistakes_of_the_environment_name_the_variable(
     let found = mistakes(MAIN, &[(name, value)]);
     assert!(found.contains(&expected.to_owned()), "{found:#?}");
     assert!(!found.concat().contains("5432001"), "{found:#?}");
+}
+
+// The demand for a drill: a time in days or less, and no other key beside it.
+#[test]
+fn the_age_of_a_drill_is_a_time_and_its_mistakes_are_told_with_all_others() {
+    let within = |text: &str| {
+        let toml = format!("{MAIN}[persistence]\ndefault = \"main\"\n[cutover]\ndrill_within = {text}\n");
+        mistakes(&toml, &[])
+    };
+    let allowed = "allowed is a number and a unit like 7d, 12h or 30m, above zero";
+    for (bad, shown) in [
+        ("\"7\"", "\"7\""),
+        ("\"0d\"", "\"0d\""),
+        ("\"9999d\"", "\"9999d\""),
+        ("7", "the number 7"),
+        ("\"a week\"", "\"a week\""),
+    ] {
+        let expected = format!("/changeover.toml: cutover.drill_within: found {shown}, {allowed}");
+        assert_eq!(within(bad), [expected]);
+    }
+    let found = mistakes("cutover = 1\n[persistence]\nx = \"nobody\"\n", &[]);
+    assert!(
+        found.iter().any(|it| it.ends_with("cutover: allowed is a table; write it as a section")),
+        "{found:#?}"
+    );
+    assert_eq!(found.len(), 2, "{found:#?}");
+    let found =
+        mistakes(&format!("{MAIN}[persistence]\ndefault = \"main\"\n[cutover]\ndrill = \"7d\"\n"), &[]);
+    let expected =
+        "/changeover.toml: cutover.drill: unknown key \"cutover.drill\"; allowed is cutover.drill_within";
+    assert_eq!(found, [expected]);
+}
+
+#[test]
+fn the_age_of_a_drill_is_none_or_what_is_said() {
+    let options = PersistenceOptions::new().with("persistence.default", "m").with("backends.m.kind", "probe");
+    let options = options.with("backends.m.url", "u");
+    assert_eq!(options.plan(&registry()).unwrap().drill_within, None);
+    let week = options.with("cutover.drill_within", "7d");
+    assert_eq!(week.plan(&registry()).unwrap().drill_within, Some(std::time::Duration::from_hours(7 * 24)));
+    let shown = week.effective(&registry()).unwrap();
+    assert!(shown.iter().any(|it| it.key == "cutover.drill_within" && it.value == "7d"), "{shown:?}");
 }
 
 // X-EDGE-093: two sources of one secret.

@@ -19,6 +19,9 @@ pub enum Cutover {
     /// Move the module while the service goes on writing, or go on with a run that stopped
     #[command(after_help = RUN_HELP)]
     Run(Box<Run>),
+    /// Do all of it on a copy of the file and in a scratch database: move, write, go back, compare, move again
+    #[command(after_help = DRILL_HELP)]
+    Drill(Box<Drill>),
     /// Tell where the module stands
     #[command(after_help = "Changes nothing.\n\nExamples:\n  changeover cutover status events\n  \
                             changeover cutover status events --format json | jq -r .phase")]
@@ -97,6 +100,23 @@ Examples:
   changeover cutover run events
   changeover cutover run events --plan plan.json --max-pause 2s --busy 0.5
   changeover cutover run events --to verified && changeover cutover run events";
+
+const DRILL_HELP: &str = "\
+The file is copied while the service goes on writing, and is not written to. The copy is planned with,
+moved, written to on the new side, reverted, compared with what it was, moved again and finalized, under
+the terms given: those of the run that it is for. The real new store gets one entry in its record, and
+nothing else; settings can demand it before a run (cutover.drill_within).
+
+The database is made beside that of the new backend, which needs the right CREATEDB; or name an empty
+one: --scratch. Copy and database are removed at the end, after an error and after Ctrl-C too.
+
+Exit status as of run: 3 if a run would not begin, or would stop for rows that have to be decided about.
+With --format json the result is one object.
+
+Examples:
+  changeover cutover drill events
+  changeover cutover drill events --accept zoneless_times --max-pause 2s --dir /var/tmp --out drill
+  changeover cutover drill billing --tables billing.toml --scratch rehearsal";
 
 const REPORT_HELP: &str = "\
 manifest.json has the record of the module with the hash of every entry, what the run was made under,
@@ -189,11 +209,18 @@ impl From<To> for Goal {
 pub struct Run {
     #[command(flatten)]
     pub of: Of,
-    #[command(flatten)]
-    pub accept: Accept,
     /// How far it goes
     #[arg(long, value_enum, default_value = "switched")]
     pub to: To,
+    #[command(flatten)]
+    pub terms: Terms,
+}
+
+/// What a run is made under.
+#[derive(Args)]
+pub struct Terms {
+    #[command(flatten)]
+    pub accept: Accept,
     /// Refuse a file that differs from the one of this plan
     #[arg(long, value_name = "FILE")]
     pub plan: Option<PathBuf>,
@@ -212,6 +239,27 @@ pub struct Run {
     /// How long another process waits for this one's turn to end after it died
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = duration)]
     pub lease: Duration,
+}
+
+#[derive(Args)]
+pub struct Drill {
+    #[command(flatten)]
+    pub of: Of,
+    #[command(flatten)]
+    pub terms: Terms,
+    /// A backend of the settings to move to, whose database has nothing of the module [default: a database that is made on the
+    /// server of the new backend, and dropped]
+    #[arg(long, value_name = "BACKEND")]
+    pub scratch: Option<String>,
+    /// Where the copy of the file is made, and removed [default: the folder of temporary files]
+    #[arg(long, value_name = "DIR")]
+    pub dir: Option<PathBuf>,
+    /// Leave the copy and the database that was made
+    #[arg(long)]
+    pub keep: bool,
+    /// Write manifest.json and report.html of the drill into this directory
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
 }
 
 /// What was decided.

@@ -15,7 +15,8 @@ use clap_complete::Shell;
 
 pub use self::audit::{Audit, Filter as AuditFilter, Query, Retain};
 pub use self::cutover::{
-    Cutover, Decided, Of, Plan as CutoverPlan, Quarantine, Report, Run as CutoverRun, Stores,
+    Accept, Cutover, Decided, Drill as CutoverDrill, Of, Plan as CutoverPlan, Quarantine, Report,
+    Run as CutoverRun, Stores, Terms as CutoverTerms,
 };
 pub use self::events::{Events, Module, Read, Tail};
 use self::parse::{family, module, tenant};

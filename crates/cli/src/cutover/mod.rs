@@ -1,5 +1,6 @@
 //! `cutover`: a module on its way from one store to the other.
 
+mod drill;
 mod plan;
 mod quarantine;
 mod report;
@@ -36,6 +37,7 @@ async fn with(command: Command, db: &Db, out: &mut Out) -> Result<Status, Failur
     match command {
         Command::Plan(options) => plan::plan(*options, db, out).await,
         Command::Run(options) => run::run(*options, db, out).await,
+        Command::Drill(options) => drill::drill(*options, db, out).await,
         Command::Status { of } => status::status(&open(db, &of).await?, out).await,
         Command::Verify { of } => status::verify(&open(db, &of).await?, out).await,
         Command::Abort { of } => run::abort(&of, db, out).await,
@@ -51,18 +53,22 @@ async fn open(db: &Db, of: &Of) -> Result<Cutover, Failure> {
 }
 
 async fn open_module(db: &Db, module: &str, stores: &Stores) -> Result<Cutover, Failure> {
+    Ok(db.cutover(&moved(module, stores)?).await?)
+}
+
+/// What is moved.
+fn moved(module: &str, stores: &Stores) -> Result<Move, Failure> {
     let tables = match &stores.tables {
         Some(file) => Some(declare::parse(&read(file)?, &file.display().to_string())?.tables),
         None => None,
     };
-    let of = Move {
+    Ok(Move {
         module: module.to_owned(),
         old: stores.old.clone(),
         new: stores.new.clone(),
         tables,
         who: stores.who.replace(char::is_control, " "),
-    };
-    Ok(db.cutover(&of).await?)
+    })
 }
 
 fn read(file: &Path) -> Result<String, Failure> {

@@ -8,7 +8,7 @@ use changeover::cutover::hazards::{self, Treatment};
 use changeover::cutover::plan::{Finding, Histogram, Plan, PlanProgress, Terms, plan as look};
 
 use super::{fingerprint, open, shown, write};
-use crate::args::CutoverPlan;
+use crate::args::{Accept, CutoverPlan, Stores};
 use crate::exit::{Failure, Status};
 use crate::lines::Progress;
 use crate::output::{Out, printable};
@@ -40,6 +40,16 @@ pub async fn plan(options: CutoverPlan, db: &Db, out: &mut Out) -> Result<Status
         print(&planned, out)?;
     }
     conclude(&planned, &options, out)
+}
+
+/// What speaks against a run, and all that was found, counted.
+pub(super) fn found(plan: &Plan, out: &mut Out) -> Result<(), Failure> {
+    bad_values(plan, out)?;
+    counts(plan, out)?;
+    for lacking in &plan.lacks {
+        out.line(&printable(&format!("the new store lacks: {lacking}")))?;
+    }
+    Ok(())
 }
 
 fn print(plan: &Plan, out: &mut Out) -> Result<(), Failure> {
@@ -140,9 +150,8 @@ fn histogram(column: &Histogram) -> String {
     text
 }
 
-/// What comes next.
-fn conclude(plan: &Plan, options: &CutoverPlan, out: &mut Out) -> Result<Status, Failure> {
-    let module = &options.of.module;
+/// Why a run would not begin, or would stop before its switch.
+pub(super) fn verdict(plan: &Plan, max_quarantined: u64) -> Option<Failure> {
     let refused: u64 = plan
         .counts
         .iter()
@@ -157,29 +166,44 @@ fn conclude(plan: &Plan, options: &CutoverPlan, out: &mut Out) -> Result<Status,
                 format!("{refused} findings speak against it and the new store lacks {lacks} things")
             }
         };
-        return Err(Failure::refused(format!(
+        return Some(Failure::refused(format!(
             "a run would not begin: {why}; see above, nothing was touched"
         )));
     }
     let out_rows = plan.quarantined();
-    if out_rows > options.accept.max_quarantined {
-        return Err(Failure::refused(format!(
+    (out_rows > max_quarantined).then(|| {
+        Failure::refused(format!(
             "a run would stop before its switch: {out_rows} rows would stay out and have to be decided about; correct them in the \
              file, accept losses by name (--accept), decide when they are in quarantine, or allow so many (--max-quarantined)"
-        )));
-    }
-    let plan = options.out.as_ref().map(|file| format!(" --plan {}", file.display())).unwrap_or_default();
+        ))
+    })
+}
+
+/// The options that a run is to be given, as they were given here.
+pub(super) fn same(accept: &Accept, stores: &Stores) -> String {
     let mut more = String::new();
-    if !options.accept.losses.is_empty() {
-        let names: Vec<_> = options.accept.losses.iter().map(|loss| loss.as_str()).collect();
+    if !accept.losses.is_empty() {
+        let names: Vec<_> = accept.losses.iter().map(|loss| loss.as_str()).collect();
         more = format!(" --accept {}", names.join(","));
     }
-    if options.accept.max_quarantined > 0 {
-        let _ = write!(more, " --max-quarantined {}", options.accept.max_quarantined);
+    // Writing to a string cannot fail.
+    if accept.max_quarantined > 0 {
+        let _ = write!(more, " --max-quarantined {}", accept.max_quarantined);
     }
-    if let Some(file) = &options.of.stores.tables {
+    if let Some(file) = &stores.tables {
         let _ = write!(more, " --tables {}", file.display());
     }
+    more
+}
+
+/// What comes next.
+fn conclude(plan: &Plan, options: &CutoverPlan, out: &mut Out) -> Result<Status, Failure> {
+    if let Some(refused) = verdict(plan, options.accept.max_quarantined) {
+        return Err(refused);
+    }
+    let module = &options.of.module;
+    let plan = options.out.as_ref().map(|file| format!(" --plan {}", file.display())).unwrap_or_default();
+    let more = same(&options.accept, &options.of.stores);
     out.note(&format!("nothing was touched; to move it: changeover cutover run {module}{plan}{more}"))?;
     Ok(Status::Done)
 }

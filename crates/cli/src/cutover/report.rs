@@ -1,7 +1,7 @@
 //! `cutover report`: the evidence of a run, written and checked.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use changeover::Db;
 use changeover::cutover::report::{self, Checked, Manifest};
@@ -27,13 +27,19 @@ pub async fn report(options: Report, db: &Db, out: &mut Out) -> Result<Status, F
     }
     let Some(directory) = &options.out else { return Err(Failure::usage("where to? give --out DIR")) };
     let manifest = Manifest::of(&cutover, options.run).await?;
-    let checked = report::check(&manifest)?;
+    let (checked, file) = into(directory, &manifest)?;
+    told(&checked, &file, out)
+}
+
+/// Writes manifest and page.
+pub(super) fn into(directory: &Path, manifest: &Manifest) -> Result<(Checked, PathBuf), Failure> {
+    let checked = report::check(manifest)?;
     fs::create_dir_all(directory)
         .map_err(|error| Failure::failed(format!("{} cannot be made: {error}", directory.display())))?;
     let file = directory.join("manifest.json");
     write(&file, &manifest.to_text()?)?;
-    write(&directory.join("report.html"), &report::page(&manifest, &checked))?;
-    told(&checked, &file, out)
+    write(&directory.join("report.html"), &report::page(manifest, &checked))?;
+    Ok((checked, file))
 }
 
 pub fn check(file: &Path, out: &mut Out) -> Result<Status, Failure> {

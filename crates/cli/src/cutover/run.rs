@@ -7,22 +7,12 @@ use changeover::cutover::{Status as Stand, Terms};
 
 use super::steps::follow;
 use super::{fingerprint, open, status};
-use crate::args::{CutoverRun, Of};
+use crate::args::{CutoverRun, CutoverTerms, Of};
 use crate::exit::{Failure, Status};
 use crate::output::Out;
 
 pub async fn run(options: CutoverRun, db: &Db, out: &mut Out) -> Result<Status, Failure> {
-    let terms = Terms {
-        accepted: Accepted::of(&options.accept.losses),
-        max_quarantined: options.accept.max_quarantined,
-        plan: options.plan.as_deref().map(fingerprint).transpose()?,
-        chunk_rows: options.chunk_rows,
-        busy: options.busy,
-        max_pause: options.max_pause,
-        attempts: options.attempts,
-        lease: options.lease,
-        ..Terms::new(db.tenant().clone())
-    };
+    let terms = Terms { drill_within: db.drill_within(), ..terms(&options.terms, db)? };
     let cutover = open(db, &options.of).await?;
     let goal = options.to.into();
     let again = format!("changeover cutover run {}", options.of.module);
@@ -32,6 +22,21 @@ pub async fn run(options: CutoverRun, db: &Db, out: &mut Out) -> Result<Status, 
         Ok(stand) => end(&stand, &options.of, out),
         Err(failure) => Err(with_quarantine(failure, &looked, &options.of).await),
     }
+}
+
+/// The terms that were given.
+pub(super) fn terms(given: &CutoverTerms, db: &Db) -> Result<Terms, Failure> {
+    Ok(Terms {
+        accepted: Accepted::of(&given.accept.losses),
+        max_quarantined: given.accept.max_quarantined,
+        plan: given.plan.as_deref().map(fingerprint).transpose()?,
+        chunk_rows: given.chunk_rows,
+        busy: given.busy,
+        max_pause: given.max_pause,
+        attempts: given.attempts,
+        lease: given.lease,
+        ..Terms::new(db.tenant().clone())
+    })
 }
 
 /// Rows that nobody decided about are what a run stops for most often.

@@ -27,7 +27,8 @@ where
         let _ = tell.send(step.clone());
     });
     let mut interrupt = Interrupt::listen()?;
-    let mut view = View { bar: Progress::new(None, out.is_quiet()), phase: None, out };
+    let objects = out.is_json();
+    let mut view = View::new(out, objects);
     let work = work(watched);
     tokio::pin!(work);
     let mut asked = 0;
@@ -66,14 +67,21 @@ fn is_safe(step: &Step) -> bool {
     }
 }
 
-struct View<'a> {
-    bar: Progress,
+/// What is told of the steps.
+pub(super) struct View<'a> {
+    pub(super) bar: Progress,
     phase: Option<Phase>,
+    /// Whether each is an object on standard output, else words on standard error.
+    objects: bool,
     out: &'a mut Out,
 }
 
-impl View<'_> {
-    fn line(&self, text: &str) {
+impl<'a> View<'a> {
+    pub(super) fn new(out: &'a mut Out, objects: bool) -> Self {
+        Self { bar: Progress::new(None, out.is_quiet()), phase: None, objects, out }
+    }
+
+    pub(super) fn line(&self, text: &str) {
         if !self.out.is_quiet() {
             self.bar.println(text);
         }
@@ -93,11 +101,11 @@ impl View<'_> {
         ))
     }
 
-    fn show(&mut self, step: &Step) -> Result<(), Failure> {
+    pub(super) fn show(&mut self, step: &Step) -> Result<(), Failure> {
         if let Step::Phase(phase) = step {
             self.phase = Some(*phase);
         }
-        if self.out.is_json() {
+        if self.objects {
             self.out.object(&object(step))?;
             return self.out.flush();
         }

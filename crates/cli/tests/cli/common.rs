@@ -4,13 +4,14 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 
 use serde_json::{Map, Value};
 use tempfile::TempDir;
 
 /// A directory in which the command is run.
 pub struct Home {
-    directory: TempDir,
+    directory: Arc<TempDir>,
     variables: Vec<(String, String)>,
 }
 
@@ -25,7 +26,7 @@ pub struct Ran {
 impl Home {
     /// No settings: SQLite at `var/changeover.db`.
     pub fn new() -> Self {
-        Self { directory: tempfile::tempdir().unwrap(), variables: Vec::new() }
+        Self { directory: Arc::new(tempfile::tempdir().unwrap()), variables: Vec::new() }
     }
 
     /// Everything on the PostgreSQL database at `url`.
@@ -49,6 +50,11 @@ impl Home {
     pub fn with(mut self, variable: &str, value: &str) -> Self {
         self.variables.push((variable.to_owned(), value.to_owned()));
         self
+    }
+
+    /// The same folder and settings, to be given others.
+    pub fn beside(&self) -> Self {
+        Self { directory: Arc::clone(&self.directory), variables: self.variables.clone() }
     }
 
     pub fn path(&self) -> &Path {

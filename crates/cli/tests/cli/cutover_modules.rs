@@ -15,7 +15,7 @@ fn moves(home: &Home, module: &str, stores: &[&str]) {
     home.ok(&["cutover", "report", module, "--out", module]);
 }
 
-async fn on_both(modules: &[&[&str]]) -> (TestDatabase, Home) {
+pub async fn on_both(modules: &[&[&str]]) -> (TestDatabase, Home) {
     let db = TestDatabase::empty().await.unwrap();
     let home = Home::between(db.url()).with("CHANGEOVER_PERSISTENCE__ORDERS", "local");
     for module in modules {
@@ -60,7 +60,7 @@ async fn a_module_of_ones_own_takes_all_of_its_families_along() {
     assert_eq!(home.sqlite_number("SELECT count(*) FROM domain_event"), 2);
 }
 
-const INVOICES: &str = r#"
+pub const INVOICES: &str = r#"
 [[table]]
 name = "invoice"
 target = "billing.invoice"

@@ -10,7 +10,7 @@ use crate::common::Home;
 const LEGACY: &str = include_str!("../../../sqlite/tests/legacy.sql");
 
 /// Streams 1 to 3 of legacy programs with three events each, and one bad event in each.
-async fn legacy() -> (TestDatabase, Home) {
+pub async fn legacy() -> (TestDatabase, Home) {
     let db = TestDatabase::empty().await.unwrap();
     let home = Home::between(db.url());
     home.ok(&["migrate", "up", "--backend", "main", "--module", "events"]);

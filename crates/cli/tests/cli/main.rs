@@ -6,6 +6,7 @@ mod audit;
 mod common;
 mod cutover;
 mod cutover_declared;
+mod cutover_drill;
 mod cutover_modules;
 mod cutover_quarantine;
 mod cutover_refused;

@@ -1,11 +1,14 @@
 //! The old store: read raw, its changes captured, fenced in itself.
 
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use async_trait::async_trait;
 
 use super::{Raw, RawKey, RawRow, SourceColumn};
-use crate::{LogId, Result, Uuid};
+use crate::{Error, ErrorKind, LogId, Result, Uuid};
 
 /// The old store of one module, as a cutover uses it. What it keeps for that lies in the store itself, in `__cut_meta`
 /// and `__cut_dirty`, one set a module, in SQL that old programs can parse (SQLite 3.8).
@@ -105,6 +108,29 @@ pub trait CutoverSource: Send + Sync {
 
     /// Takes the triggers of capture and the captured changes away; the fence stays as it is, `__cut_meta` too.
     async fn stop_capture(&self) -> Result<()>;
+
+    /// Copies the store into a folder while others go on writing, for a drill. `Unsupported` where it cannot be.
+    ///
+    /// # Behavior
+    /// - All that was committed before the call is in the copy, with rowids and storage classes; of what is committed
+    ///   meanwhile whole transactions, or nothing.
+    /// - Nothing is written to the store.
+    /// - Once `stop` is set the copy is given up: `Unavailable`. What was written of it stays in the folder.
+    async fn copy_into(&self, folder: &Path, stop: &Arc<AtomicBool>) -> Result<Cloned> {
+        let _ = (folder, stop);
+        Err(Error::new(ErrorKind::Unsupported, "this store cannot be copied while it is written to"))
+    }
+}
+
+/// A copy of a store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cloned {
+    /// Where it is.
+    pub path: PathBuf,
+    /// Bytes copied.
+    pub bytes: u64,
+    /// Whether writers had to wait for as long as it took.
+    pub paused: bool,
 }
 
 /// What the store is.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::{Change, Raw, Table, Value};
-use crate::{Json, LogId, Result, TenantId, Timestamp, Uuid};
+use crate::{Error, ErrorKind, Json, LogId, Result, TenantId, Timestamp, Uuid};
 
 /// The new store of one module, as a cutover uses it.
 ///
@@ -128,6 +128,40 @@ pub trait CutoverTarget: Send + Sync {
 
     /// The record of a run (of all runs without one), in its order, after number `after`, at most `limit`.
     async fn entries(&self, run: Option<Uuid>, after: i64, limit: u32) -> Result<Vec<Recorded>>;
+
+    /// Appends to the record what was done elsewhere (a drill, on copies): `about` is its id, and no run of this store. The
+    /// number of the entry. Nothing else is changed.
+    async fn record_drill(&self, about: Uuid, entry: Entry) -> Result<i64> {
+        let _ = (about, entry);
+        Err(no_drills())
+    }
+
+    /// The store's clock, by which entries are dated.
+    async fn now(&self) -> Result<Timestamp> {
+        Err(no_drills())
+    }
+
+    /// Makes an empty database of this name on the same server, for a drill. `Invalid` without the right to, with what to do.
+    async fn make_scratch(&self, name: &str) -> Result<()> {
+        let _ = name;
+        Err(no_drills())
+    }
+
+    /// Removes what [`CutoverTarget::make_scratch`] made, whoever is connected to it; nothing happens if it is not there.
+    async fn drop_scratch(&self, name: &str) -> Result<()> {
+        let _ = name;
+        Err(no_drills())
+    }
+
+    /// Writes rows of a table once more as they are, at most `rows`, so that a capture sees them; how many. For a drill.
+    async fn touch(&self, table: &Table, rows: u32) -> Result<u64> {
+        let _ = (table, rows);
+        Err(no_drills())
+    }
+}
+
+fn no_drills() -> Error {
+    Error::new(ErrorKind::Unsupported, "this store takes no part in drills")
 }
 
 /// What the new store is.
@@ -143,6 +177,8 @@ pub struct TargetFacts {
     pub tables: Vec<TargetTable>,
     /// Bytes free for data, where they can be had.
     pub free_bytes: Option<u64>,
+    /// What tells the database from every other one, however it is reached; empty where nothing does.
+    pub identity: String,
 }
 
 /// A table of the new store.

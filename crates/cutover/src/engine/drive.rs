@@ -50,8 +50,8 @@ impl Cutover {
     /// # Errors
     ///
     /// - `Config` for terms that are not allowed.
-    /// - `Invalid`: the plan's fingerprint or the run's is not that of the file, the declarations do not fit, rows in quarantine
-    ///   are undecided, the fence could not be closed within the attempts. `AlreadyExists`: the new store holds rows.
+    /// - `Invalid`: the plan's fingerprint or the run's is not that of the file, the declarations do not fit, a drill is demanded
+    ///   and there was none, rows in quarantine are undecided, the fence could not be closed within the attempts. `AlreadyExists`: the new store holds rows.
     /// - `Corrupt`: the file is damaged or not the one of the run, or the stores differ.
     /// - `Contention`: another coordinator has the lease. `Unavailable`: a store could not be had for as long as the patience.
     ///
@@ -301,9 +301,12 @@ impl Cutover {
             let message = format!("the file is damaged, nothing was touched: {}", damage.join("; "));
             return Err(Error::new(ErrorKind::Corrupt, message));
         }
-        fail::point("prepare.before").await;
         // A run that stopped between the two stores is gone on with under its own id.
         let unfinished = file.as_ref().filter(|file| file.captures && file.open);
+        if unfinished.is_none() {
+            self.demand_drill(terms, &fingerprint).await?;
+        }
+        fail::point("prepare.before").await;
         let run = unfinished.map_or_else(Uuid::new_v4, |file| file.run);
         let epoch = epoch.max(file.as_ref().map_or(0, |file| file.epoch));
         let captured: Vec<_> = self

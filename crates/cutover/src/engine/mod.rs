@@ -20,6 +20,7 @@ mod back;
 mod batch;
 mod copy;
 mod cut;
+mod drill;
 mod drive;
 pub mod fail;
 mod follow;
@@ -41,6 +42,7 @@ use changeover_core::cutover::{
 };
 use changeover_core::{Error, ErrorKind, ModuleScope, Result, Uuid};
 
+pub use drill::{Drilled, DrilledTable};
 pub use drive::Goal;
 pub use status::Status;
 pub use terms::Terms;

@@ -18,6 +18,8 @@ pub struct Terms {
     pub max_quarantined: u64,
     /// The fingerprint of the plan that this run follows; a file that differs is refused.
     pub plan: Option<Json>,
+    /// A run is begun only if the record has a drill of the same that is younger than this.
+    pub drill_within: Option<Duration>,
     /// The most rows read at once.
     pub chunk_rows: u32,
     /// The most bytes read at once.
@@ -37,7 +39,7 @@ pub struct Terms {
 }
 
 impl Terms {
-    /// For a tenant: nothing accepted; 2,000 rows or 8 MiB at once; the file may be read all the time; a pause of 10 s at most,
+    /// For a tenant: nothing accepted, no drill demanded; 2,000 rows or 8 MiB at once; the file may be read all the time; a pause of 10 s at most,
     /// tried 5 times, begun with at most 500 changes left; a lease of 30 s; a patience of 2 min.
     pub fn new(tenant: TenantId) -> Self {
         Self {
@@ -45,6 +47,7 @@ impl Terms {
             accepted: Accepted::default(),
             max_quarantined: 0,
             plan: None,
+            drill_within: None,
             chunk_rows: 2_000,
             chunk_bytes: 8 << 20,
             busy: 1.0,
@@ -57,7 +60,11 @@ impl Terms {
     }
 
     /// All mistakes at once.
-    pub(super) fn check(&self) -> Result<()> {
+    ///
+    /// # Errors
+    ///
+    /// `Config` names each, and what is allowed.
+    pub fn check(&self) -> Result<()> {
         let mut wrong = Vec::new();
         let mut needs = |is_right: bool, what: String| {
             if !is_right {

@@ -128,8 +128,9 @@ impl Manifest {
         let last = cutover.last_run().await?;
         let id = run.unwrap_or(last.run);
         let record: Vec<Word> = cutover.record(None).await?.into_iter().map(Word::from).collect();
-        if !record.iter().any(|entry| entry.run == id) {
-            let mut runs: Vec<_> = record.iter().map(|entry| entry.run.to_string()).collect();
+        if !record.iter().any(|entry| entry.run == id && entry.what != "drilled") {
+            let runs = record.iter().filter(|entry| entry.what != "drilled");
+            let mut runs: Vec<_> = runs.map(|entry| entry.run.to_string()).collect();
             runs.dedup();
             return Err(Error::new(
                 ErrorKind::NotFound,

@@ -42,6 +42,11 @@ impl Connections {
         }
     }
 
+    /// A connection of the login as it is, for what no role of ours may do and no transaction holds.
+    pub(super) async fn as_login(&self) -> Result<Client> {
+        Ok(Connector::for_migrations(&self.settings)?.client().await?.0)
+    }
+
     fn put_back(&self, client: Client) {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         if idle.len() < 4 && !client.is_closed() {

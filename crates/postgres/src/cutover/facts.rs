@@ -4,6 +4,7 @@ use changeover_core::Result;
 use changeover_core::cutover::{Column, From, Table, TargetColumn, TargetFacts, TargetTable, Type};
 
 use super::connections::{Connections, Tx, relation};
+use super::scratch;
 use super::structure::forced_text;
 use crate::connect::OLDEST;
 
@@ -15,7 +16,8 @@ pub(super) async fn is_there(tx: &Tx<'_>, table: &str) -> Result<bool> {
 pub(super) async fn facts(tx: &Tx<'_>, connections: &Connections, tables: &[Table]) -> Result<TargetFacts> {
     // An older server was refused as the connection was made.
     let version: String = tx.one("SELECT current_setting('server_version')", &[]).await?.get(0);
-    let mut facts = TargetFacts { place: connections.place(), version, ..TargetFacts::default() };
+    let identity = scratch::identity(tx).await?;
+    let mut facts = TargetFacts { place: connections.place(), version, identity, ..TargetFacts::default() };
     let lacks = &mut facts.lacks;
     if !is_there(tx, "cutover.run").await? {
         lacks.push(format!(

@@ -15,6 +15,7 @@ mod link;
 mod load;
 mod raw;
 mod refused;
+mod scratch;
 mod shape;
 mod structure;
 mod switch;
@@ -29,7 +30,7 @@ use changeover_core::cutover::{
     NewRun, Progress, QuarantineFilter, Quarantined, Recorded, RefusedRow, Run, Seal, Switch, Table,
     TargetFacts, Value,
 };
-use changeover_core::{Applied, Error, ErrorKind, LogId, ModuleScope, Result, TenantId, Uuid};
+use changeover_core::{Applied, Error, ErrorKind, LogId, ModuleScope, Result, TenantId, Timestamp, Uuid};
 
 use connections::{Connections, Tx};
 use lease::{Held, hold_leased, keep};
@@ -412,5 +413,29 @@ impl CutoverTarget for PostgresTarget {
         in_transaction!(self, "cutover.entries", |tx| {
             evidence::entries(&tx, &self.module, run, after, limit).await
         })
+    }
+
+    async fn record_drill(&self, about: Uuid, entry: Entry) -> Result<i64> {
+        in_transaction!(self, "cutover.record_drill", |tx| {
+            scratch::record(&tx, &self.module, about, &entry).await
+        })
+    }
+
+    async fn now(&self) -> Result<Timestamp> {
+        in_transaction!(self, "cutover.now", |tx| scratch::now(&tx).await)
+    }
+
+    async fn make_scratch(&self, name: &str) -> Result<()> {
+        let made = scratch::make(&self.connections, name).await;
+        made.map_err(|error| error.during("cutover.make_scratch"))
+    }
+
+    async fn drop_scratch(&self, name: &str) -> Result<()> {
+        let dropped = scratch::remove(&self.connections, name).await;
+        dropped.map_err(|error| error.during("cutover.drop_scratch"))
+    }
+
+    async fn touch(&self, table: &Table, rows: u32) -> Result<u64> {
+        in_transaction!(self, "cutover.touch", |tx| scratch::touch(&tx, table, rows).await)
     }
 }

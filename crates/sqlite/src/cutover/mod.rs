@@ -12,6 +12,7 @@
 
 mod back;
 mod capture;
+mod clone;
 mod door;
 mod facts;
 mod fence;
@@ -21,13 +22,15 @@ mod read;
 mod shape;
 mod witness;
 
+use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use changeover_core::cutover::{
-    BackBatch, CaptureTable, Chunk, ChunkRead, CutoverSide, CutoverSource, Dirty, Meta, RawKey, RawRow,
-    ReadRows, SourceColumn, SourceFacts,
+    BackBatch, CaptureTable, Chunk, ChunkRead, Cloned, CutoverSide, CutoverSource, Dirty, Meta, RawKey,
+    RawRow, ReadRows, SourceColumn, SourceFacts,
 };
 use changeover_core::{ErrorKind, ModuleScope, Result, Uuid};
 
@@ -163,5 +166,10 @@ impl CutoverSource for Source {
     async fn stop_capture(&self) -> Result<()> {
         let module = self.module();
         self.door.write("cutover.stop_capture", None, move |conn| capture::stop(conn, &module)).await
+    }
+
+    async fn copy_into(&self, folder: &Path, stop: &Arc<AtomicBool>) -> Result<Cloned> {
+        let (path, folder, stop) = (self.door.path().to_owned(), folder.to_owned(), Arc::clone(stop));
+        self.door.read("cutover.clone", move |conn| clone::clone(conn, &path, &folder, &stop)).await
     }
 }
