@@ -29,6 +29,7 @@ pub(super) fn check(options: &PersistenceOptions, registry: &Registry) -> Result
     let backends = check.backends();
     let default = check.default_backend(&backends);
     let modules = check.modules(&backends);
+    let shadows = check.shadows(&backends);
     let problems = check.problems;
     match tenant {
         Some(tenant) if problems.is_empty() => Ok(Plan {
@@ -37,6 +38,7 @@ pub(super) fn check(options: &PersistenceOptions, registry: &Registry) -> Result
             default,
             modules,
             backends,
+            shadows,
             notice: options.is_built_in().then_some(BUILT_IN_NOTICE),
         }),
         _ => {
@@ -48,10 +50,10 @@ pub(super) fn check(options: &PersistenceOptions, registry: &Registry) -> Result
     }
 }
 
-struct Check<'a> {
-    entries: &'a BTreeMap<String, Given>,
+pub(super) struct Check<'a> {
+    pub(super) entries: &'a BTreeMap<String, Given>,
     registry: &'a Registry,
-    problems: Vec<String>,
+    pub(super) problems: Vec<String>,
 }
 
 impl<'a> Check<'a> {
@@ -59,14 +61,14 @@ impl<'a> Check<'a> {
         for (key, given) in self.entries {
             let mut parts = key.splitn(2, '.');
             let problem = match (parts.next().unwrap_or_default(), parts.next()) {
-                ("profile" | "tenant", None) | ("persistence" | "backends", Some(_)) => continue,
+                ("profile" | "tenant", None) | ("persistence" | "backends" | "shadow", Some(_)) => continue,
                 ("profile" | "tenant", Some(_)) => "holds a table, allowed is text".to_owned(),
-                ("persistence" | "backends", None) => match given.value {
+                ("persistence" | "backends" | "shadow", None) => match given.value {
                     Value::Other(EMPTY_TABLE) => continue,
                     _ => "allowed is a table; write it as a section".to_owned(),
                 },
                 (section, _) => {
-                    let known = ["profile", "tenant", "persistence", "backends"];
+                    let known = ["profile", "tenant", "persistence", "backends", "shadow"];
                     format!(
                         "unknown key {section:?}; allowed are {}{}",
                         known.join(", "),
@@ -239,7 +241,11 @@ impl<'a> Check<'a> {
     }
 
     /// The name of a backend that is configured.
-    fn backend_name(&mut self, key: &str, backends: &BTreeMap<String, BackendPlan>) -> Option<String> {
+    pub(super) fn backend_name(
+        &mut self,
+        key: &str,
+        backends: &BTreeMap<String, BackendPlan>,
+    ) -> Option<String> {
         let name = self.text(key, ValueKind::Text)?;
         let configured: BTreeSet<&str> = self.below("backends.").map(first_part).collect();
         if configured.contains(name) {
@@ -270,12 +276,12 @@ impl<'a> Check<'a> {
         }
     }
 
-    /// The value of a backend's key as text, if it is allowed.
-    fn value(&mut self, full: &str, known: &SettingKey) -> Option<String> {
+    /// The value of a key as text, if it is allowed.
+    pub(super) fn value(&mut self, full: &str, known: &SettingKey) -> Option<String> {
         let given = &self.entries[full];
         let text = match (&given.value, known.value) {
             (Value::Text(text), _) => Some(text.clone()),
-            (Value::Number(number), ValueKind::Integer { .. }) => Some(number.clone()),
+            (Value::Number(number), ValueKind::Integer { .. } | ValueKind::Share) => Some(number.clone()),
             (Value::Bool(value), ValueKind::Bool) => Some(value.to_string()),
             _ => None,
         };
@@ -287,18 +293,18 @@ impl<'a> Check<'a> {
         text
     }
 
-    fn refuse(&mut self, key: &str, given: &Given, problem: &str) {
+    pub(super) fn refuse(&mut self, key: &str, given: &Given, problem: &str) {
         self.problems.push(format!("{}: {problem}", given.source.place(key)));
     }
 
     /// What follows `prefix` in the keys that begin with it.
-    fn below<'p>(&self, prefix: &'p str) -> impl Iterator<Item = &'a str> + use<'a, 'p> {
+    pub(super) fn below<'p>(&self, prefix: &'p str) -> impl Iterator<Item = &'a str> + use<'a, 'p> {
         let entries: &'a BTreeMap<String, Given> = self.entries;
         entries.keys().filter_map(move |key| key.strip_prefix(prefix))
     }
 
     /// The first entry at or below `at`; callers found `at` among the keys.
-    fn first_of(&self, at: &str) -> (&'a str, &'a Given) {
+    pub(super) fn first_of(&self, at: &str) -> (&'a str, &'a Given) {
         let entries: &'a BTreeMap<String, Given> = self.entries;
         let mut found = entries.iter().filter(|(key, _)| {
             key.strip_prefix(at).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
@@ -311,7 +317,7 @@ impl<'a> Check<'a> {
 
 pub(super) const EMPTY_TABLE: &str = "an empty table";
 
-fn first_part(key: &str) -> &str {
+pub(super) fn first_part(key: &str) -> &str {
     key.split('.').next().unwrap_or(key)
 }
 

@@ -6,6 +6,8 @@ use changeover_core::{
     BackendSettings, Error, ErrorKind, ModuleName, ModuleScope, Namespace, Result, TenantId,
 };
 
+use super::ShadowPlan;
+
 /// Modules whose tables have the plain names.
 pub(crate) const BUILT_IN_MODULES: [&str; 3] = ["events", "audit", "playbooks"];
 
@@ -15,6 +17,8 @@ pub(crate) struct Plan {
     pub(crate) default: Option<String>,
     pub(crate) modules: BTreeMap<ModuleName, ModulePlan>,
     pub(crate) backends: BTreeMap<String, BackendPlan>,
+    /// The modules whose reads are compared.
+    pub(crate) shadows: BTreeMap<ModuleName, ShadowPlan>,
     /// What to say first.
     pub(crate) notice: Option<&'static str>,
 }
