@@ -6,5 +6,6 @@ mod budget;
 #[path = "../common/mod.rs"]
 mod common;
 mod found;
+mod settings;
 mod stage;
 mod writers;
