@@ -44,7 +44,7 @@ impl Read for AuditQuery {
         }
         let ends = [owner, shadow].map(|page| page.next.is_none());
         let mut found = pages(self.order, [&owner.events, &shadow.events], ends, apart);
-        if !has_any {
+        if !has_any && found.is_empty() {
             let next = differing("the page", "next", !ends[0], !ends[1]);
             found.extend(next.into_iter().map(Found::uncertain));
         }
@@ -88,6 +88,10 @@ fn pages(order: AuditOrder, events: [&[AuditEvent]; 2], ends: [bool; 2], apart: 
 impl Record for AuditEvent {
     fn name(&self) -> String {
         self.event.event_id.to_string()
+    }
+
+    fn state(&self) -> String {
+        format!("sequence {}", self.sequence)
     }
 
     fn is_apart(&self, apart: &Apart) -> bool {

@@ -13,11 +13,11 @@
 //!    file would have answered if each row stood as it did at a moment of its own within `t2..t3`.
 //! 2. *`P = P'`* (quiet): no row changed between `t2` and the end of the round. All those moments show the same file, that of
 //!    `A'`, and so `B` is `A'` or something is wrong.
-//! 3. *`A = A'`*, with others writing: a row that both show has not changed in between, since a row of our stores never comes
-//!    back to what it was (events and audit events do not change, and a change of a playbook moves its `updated_at` on), so
-//!    `B` has to show it and as it is. The same goes for what only grows: versions of a stream, the end of a log. A
-//!    finding of this sort is [`Found::is_certain`]. A row that neither shows may have come and gone meanwhile (a playbook
-//!    was active for a moment): such a finding counts in a quiet round only.
+//! 3. *Others write, but `A` and `A'` say the same of a record, and differ from `B` in the same.* The record has not changed in
+//!    between, since one of our stores never comes back to what it was (events and audit events do not change, and a change
+//!    of a playbook moves its `updated_at` on), so `B` has to show it and as it is. The same goes for what only grows:
+//!    versions of a stream, the end of a log. A finding of this sort is [`Found::is_certain`]. A record that neither shows
+//!    may have come and gone meanwhile (a playbook was active for a moment): such a finding counts in a quiet round only.
 //! 4. A run that was given up meanwhile has emptied the new store: whether it follows is asked once more after `B`. Rows that
 //!    went to quarantine, or came from there, are looked for before and after `B`.
 //! 5. One that enters quarantine after the first look and leaves it before the second, with `B` between them, would pass as
@@ -151,11 +151,19 @@ impl<R: Read> Comparison<'_, R> {
             return Ok(Err(Outcome::Equal));
         }
         if later != position {
-            let same = again == *answer;
-            found.retain(|found| same && found.is_certain);
+            let first = self.read.differences(answer, &seen, &all);
+            found = stood_still(&first, found);
         }
         Ok(Ok(Round { answer: again, position: later, apart: now, found }))
     }
+}
+
+/// Of what was found while others wrote, what was found of a record before and after.
+fn stood_still(before: &[Found], after: Vec<Found>) -> Vec<Found> {
+    let of = |all: &[Found], key: &str| all.iter().filter(|it| it.key == key).cloned().collect::<Vec<_>>();
+    let stood = |it: &Found| it.is_certain && of(before, &it.key) == of(&after, &it.key);
+    let stood: Vec<_> = after.iter().map(stood).collect();
+    after.into_iter().zip(stood).filter_map(|(found, stood)| stood.then_some(found)).collect()
 }
 
 /// What a round leaves for the next.
@@ -173,7 +181,7 @@ impl Found {
         Self { key: key.to_owned(), field: field.to_owned(), owner, shadow, is_certain: true }
     }
 
-    /// A record that the new store has not.
+    /// A record that the new store has not; `owner` changes with it.
     pub(super) fn missing(key: &str, owner: impl Display) -> Self {
         Self::field(key, "missing", owner, "")
     }

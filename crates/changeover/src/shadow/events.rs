@@ -33,8 +33,10 @@ impl Read for ReadStream {
             || (owner.events.is_empty() && apart.any_stream());
         if !has_gap {
             let name = self.stream.to_string();
+            if found.is_empty() {
+                found.extend(differing(&name, "next", owner.next.is_some(), shadow.next.is_some()));
+            }
             found.extend(differing(&name, "head", shown(owner.head), shown(shadow.head)));
-            found.extend(differing(&name, "next", owner.next.is_some(), shadow.next.is_some()));
         }
         found
     }
@@ -92,6 +94,10 @@ impl Read for HeadOf {
 impl Record for RecordedEvent {
     fn name(&self) -> String {
         format!("{} {} ({})", self.stream, self.version, self.id)
+    }
+
+    fn state(&self) -> String {
+        format!("position {}", self.checkpoint.position())
     }
 
     fn is_apart(&self, apart: &Apart) -> bool {

@@ -20,6 +20,9 @@ pub(super) trait Record: PartialEq {
     /// Its key, for people.
     fn name(&self) -> String;
 
+    /// What is another as soon as the record is.
+    fn state(&self) -> String;
+
     /// Whether it is not compared.
     fn is_apart(&self, apart: &Apart) -> bool;
 
@@ -35,7 +38,8 @@ pub(super) fn differences<T: Record, K: Ord>(
 ) -> Vec<Found> {
     let is_sorted = |page: &Page<'_, T, K>| page.records.windows(2).all(|two| key(&two[0]) < key(&two[1]));
     if is_sorted(&owner) != is_sorted(&shadow) {
-        return differing("the page", "is sorted", is_sorted(&owner), is_sorted(&shadow));
+        let found = differing("the page", "is sorted", is_sorted(&owner), is_sorted(&shadow));
+        return found.into_iter().map(Found::uncertain).collect();
     }
     let is_within = |key: &K| {
         [&owner.until, &shadow.until].into_iter().all(|until| until.as_ref().is_none_or(|until| key <= until))
@@ -49,12 +53,15 @@ pub(super) fn differences<T: Record, K: Ord>(
     for (key, at) in left {
         let record = &owner.records[at];
         match right.remove(&key).map(|at| &shadow.records[at]) {
-            None => found.push(Found::missing(&record.name(), "")),
+            None => found.push(Found::missing(&record.name(), record.state())),
             Some(other) if other == record => {}
             Some(other) => found.extend(record.fields(&record.name(), other)),
         }
     }
-    found.extend(right.into_values().map(|at| Found::extra(&shadow.records[at].name(), "")));
+    found.extend(right.into_values().map(|at| {
+        let record = &shadow.records[at];
+        Found::extra(&record.name(), record.state())
+    }));
     found
 }
 

@@ -108,7 +108,7 @@ impl Read for Search {
                 found.push(Found::field(&key, "confidence", own.confidence, other.confidence));
             }
             if before.is_some_and(|before| before.confidence < other.confidence - TOLERANCE) {
-                found.push(Found::field(&key, "order", own.confidence, other.confidence));
+                found.push(Found::field(&key, "order", own.confidence, other.confidence).uncertain());
             }
             before = Some(other);
         }
@@ -134,7 +134,7 @@ fn pages<K: Ord>(
         Page { records: &page.playbooks, until: last.map(&key) }
     });
     let mut found = differences(sides, &key, apart);
-    if !apart.any_playbook() {
+    if !apart.any_playbook() && found.is_empty() {
         let more = differing("the page", "more", owner.more, shadow.more);
         found.extend(more.into_iter().map(Found::uncertain));
     }
@@ -144,6 +144,10 @@ fn pages<K: Ord>(
 impl Record for Playbook {
     fn name(&self) -> String {
         format!("{} {}", self.playbook.playbook_id, self.playbook.version)
+    }
+
+    fn state(&self) -> String {
+        format!("updated_at {}", self.updated_at)
     }
 
     fn is_apart(&self, apart: &Apart) -> bool {

@@ -21,7 +21,7 @@ const EVENTS: &str = "event_store.domain_event";
     "{\"n\":1}",
     "{\"n\":9}"
 )]
-#[case::missing("DELETE FROM event_store.domain_event WHERE position = 2", "missing", "", "")]
+#[case::missing("DELETE FROM event_store.domain_event WHERE position = 2", "missing", "position 2", "")]
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_planted_among_events_is_found(
     #[case] sql: &str,
@@ -85,7 +85,7 @@ async fn an_extra_event_and_a_head_that_ran_on_are_found() {
     let report = stage.report(&db, before + 1).await;
     let extra = format!("{} 3 (00000000-0000-4000-8000-000000000007)", stream(1));
     let name = stream(1).to_string();
-    assert_eq!(found(&report), [(&*extra, "extra", "", ""), (&*name, "head", "2", "3")]);
+    assert_eq!(found(&report), [(&*extra, "extra", "", "position 7"), (&*name, "head", "2", "3")]);
     store.head(HeadOf::Log).await.unwrap();
     let report = stage.report(&db, before + 2).await;
     assert_eq!(found(&report)[2], ("the log", "position", "2", "7"));
@@ -170,7 +170,7 @@ async fn what_is_planted_in_the_audit_trail_is_found() {
     assert_eq!(found(&report), [(&*key, "resource_name", "null", "\"x\""); 4], "{report:#?}");
     stage.tamper(&format!("DELETE FROM audit_store.audit_events WHERE event_id = '{}'", ids[2])).await;
     let report = reads(before + 10).await;
-    assert_eq!(found(&report)[4..8], [(&*key, "missing", "", ""); 4], "{report:#?}");
+    assert_eq!(found(&report)[4..8], [(&*key, "missing", "sequence 3", ""); 4], "{report:#?}");
     assert_eq!(found(&report)[8], ("the count", "count", "4", "3"));
 }
 
