@@ -12,7 +12,7 @@ use tempfile::TempDir;
 use crate::common::options;
 
 /// Long enough for anything that is to happen.
-const LONG: Duration = Duration::from_secs(60);
+const LONG: Duration = Duration::from_mins(1);
 
 pub struct Stage {
     pub dir: TempDir,

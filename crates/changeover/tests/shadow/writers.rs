@@ -22,7 +22,7 @@ async fn read(store: Arc<dyn EventStore>, stop: Arc<AtomicBool>) {
         // Half of the streams are written to.
         let stream = stream(u128::from(turn) % (2 * STREAMS));
         let mut page = ReadStream { limit, ..ReadStream::all(stream.clone()) };
-        if turn % 2 == 0 {
+        if turn.is_multiple_of(2) {
             page.direction = Direction::Backward;
         }
         let first = store.read_stream(page.clone()).await.unwrap();
@@ -30,7 +30,7 @@ async fn read(store: Arc<dyn EventStore>, stop: Arc<AtomicBool>) {
             store.read_stream(ReadStream { page: first.next, ..page }).await.unwrap();
         }
         let mut all = ReadAll { limit, ..ReadAll::default() };
-        if turn % 3 == 0 {
+        if turn.is_multiple_of(3) {
             all.filter =
                 EventFilter { event_types: Some(vec![EventType::new("Placed").unwrap()]), ..all.filter };
         }
