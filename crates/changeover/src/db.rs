@@ -13,6 +13,7 @@ use tokio::sync::OnceCell;
 use crate::home::Home;
 use crate::module::Module;
 use crate::settings::{BackendPlan, ModulePlan, PersistenceOptions, Plan};
+use crate::shadow::{Shadow, ShadowReport};
 use crate::stores::{Audit, Events, Playbooks};
 
 /// Checks the settings and opens every backend that some module or `persistence.default` names.
@@ -75,6 +76,7 @@ impl Db {
             modules: [(scope.module.clone(), module)].into(),
             backends,
             drill_within: None,
+            shadows: BTreeMap::new(),
             notice: None,
         };
         Self::of(plan, self.shared.registry.clone())
@@ -158,9 +160,18 @@ impl Db {
         self.shared.backend(name).await
     }
 
-    /// Closes every backend: all stores are `Unavailable` from then on. Twice is fine.
+    /// What the comparison of reads with the store that a module is moved to has found so far, over all tenants; `None` if
+    /// the settings have no `[shadow.MODULE]`. Errors as [`Db::events`].
+    pub fn shadow(&self, module: &str) -> Result<Option<ShadowReport>> {
+        Ok(self.shared.home(module)?.shadow.as_ref().map(|shadow| shadow.report()))
+    }
+
+    /// Closes every backend: all stores are `Unavailable` from then on, and comparisons of reads end. Twice is fine.
     pub async fn close(&self) {
         self.shared.closing.close();
+        for shadow in self.shared.shadows() {
+            shadow.ended().await;
+        }
         for cell in self.shared.backends.values() {
             if let Some(backend) = cell.get() {
                 backend.close().await;
@@ -234,8 +245,14 @@ impl Shared {
             return Ok(Arc::clone(home));
         }
         let (scope, backend) = self.plan.module(module)?;
-        let home = Arc::new(Home::new(scope, backend.to_owned()));
+        let shadow = self.plan.shadows.get(&scope.module).map(|plan| Arc::new(Shadow::new(&scope, plan)));
+        let home = Arc::new(Home::new(scope, backend.to_owned(), shadow));
         homes.insert(module.to_owned(), Arc::clone(&home));
         Ok(home)
+    }
+
+    fn shadows(&self) -> Vec<Arc<Shadow>> {
+        let homes = self.homes.lock().unwrap_or_else(PoisonError::into_inner);
+        homes.values().filter_map(|home| home.shadow.clone()).collect()
     }
 }

@@ -99,6 +99,7 @@ pub mod projection;
 mod retry;
 mod routed;
 mod settings;
+mod shadow;
 mod stores;
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 pub mod transaction;
@@ -116,6 +117,7 @@ pub use projection::{Projection, Projector};
 #[cfg(feature = "settings")]
 pub use settings::Layers;
 pub use settings::{EffectiveSetting, PersistenceOptions, Source};
+pub use shadow::{ShadowDifference, ShadowReport};
 pub use stores::{Audit, Events, Playbooks};
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 pub use transaction::{RunQueryDsl, Tx, TxError};

@@ -11,6 +11,7 @@ use crate::db::Shared;
 use crate::home::Owner;
 use crate::home::{Home, Patience};
 use crate::routed::{Current, Kept, is_moved};
+use crate::shadow::Shadow;
 use crate::stores::{Audit, Events, Playbooks};
 
 /// A module of the service, for one tenant. Cheap to clone.
@@ -114,6 +115,16 @@ impl Module {
     /// What is known of it: where it lives.
     pub(crate) fn home(&self) -> &Home {
         &self.home
+    }
+
+    /// What compares its reads, where the settings want that.
+    pub(crate) fn shadow(&self) -> Option<&Arc<Shadow>> {
+        self.home.shadow.as_ref()
+    }
+
+    /// A backend by its name, opened.
+    pub(crate) async fn backend(&self, name: &str) -> Result<Arc<dyn OpenBackend>> {
+        self.shared.backend(name).await
     }
 
     /// The close of all backends.

@@ -50,6 +50,8 @@ pub enum ValueKind {
     },
     /// A number and a unit, `250ms`, `30s`, `10m`, `1h`, above zero.
     Duration,
+    /// A number from 0 to 1.
+    Share,
     /// One of these words.
     OneOf(&'static [&'static str]),
 }
@@ -61,6 +63,7 @@ impl fmt::Display for ValueKind {
             Self::Bool => f.write_str("true or false"),
             Self::Integer { min, max } => write!(f, "a whole number from {min} to {max}"),
             Self::Duration => f.write_str("a number and a unit like 250ms, 30s, 10m or 1h, above zero"),
+            Self::Share => f.write_str("a number from 0 to 1"),
             Self::OneOf(words) => write!(f, "one of {}", words.join(", ")),
         }
     }
@@ -74,6 +77,7 @@ impl ValueKind {
             Self::Bool => matches!(value, "true" | "false"),
             Self::Integer { min, max } => value.parse::<i64>().is_ok_and(|n| (min..=max).contains(&n)),
             Self::Duration => parse_duration(value).is_some(),
+            Self::Share => value.parse::<f64>().is_ok_and(|share| (0.0..=1.0).contains(&share)),
             Self::OneOf(words) => words.contains(&value),
         }
     }
@@ -168,6 +172,13 @@ impl BackendSettings {
             .ok_or_else(|| self.bad(key, "a number and a unit like 30s"))
     }
 
+    /// The share at `key`. `Config` if there is none.
+    pub fn share(&self, keys: &[SettingKey], key: &str) -> Result<f64> {
+        self.text(keys, key)
+            .and_then(|text| text.parse().ok())
+            .ok_or_else(|| self.bad(key, "a number from 0 to 1"))
+    }
+
     /// A `Config` error that names `key` of this backend.
     pub fn bad(&self, key: &str, problem: &str) -> Error {
         Error::new(ErrorKind::Config, format!("backends.{}.{key}: {problem}", self.name))
@@ -249,6 +260,15 @@ mod tests {
             settings.problems(&[key, KEYS[0]]),
             ["session.a: found \"\", allowed is text that is not empty"]
         );
+    }
+
+    #[test]
+    fn shares_are_of_one() {
+        for (text, allowed) in
+            [("0", true), ("0.25", true), ("1", true), ("1.01", false), ("-0.1", false), ("NaN", false)]
+        {
+            assert_eq!(ValueKind::Share.allows(text), allowed, "{text}");
+        }
     }
 
     #[test]

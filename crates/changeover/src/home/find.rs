@@ -12,10 +12,10 @@ use super::Home;
 use crate::db::Shared;
 
 /// The kind that a module is moved from.
-pub(super) const FILE: &str = "sqlite";
+pub(crate) const FILE: &str = "sqlite";
 
 /// The kind that it is moved to.
-pub(super) const SERVER: &str = "postgres";
+pub(crate) const SERVER: &str = "postgres";
 
 /// The recorded owner of a module that no backend has claimed, or that is on its way back.
 const NOBODY: &str = "none";

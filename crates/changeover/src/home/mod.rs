@@ -14,9 +14,11 @@ use changeover_core::backend::Family;
 use changeover_core::{Applied, Detail, Error, ErrorKind, ModuleScope, OpenBackend, Result};
 use tokio::time::Instant;
 
-use self::find::{FILE, Found, SERVER};
+use self::find::Found;
+pub(crate) use self::find::{FILE, SERVER};
 pub(crate) use self::patience::Patience;
 use crate::db::Shared;
+use crate::shadow::Shadow;
 
 /// What the settings say, and what the stores say.
 pub(crate) struct Home {
@@ -29,6 +31,8 @@ pub(crate) struct Home {
     asked: [AtomicBool; FAMILIES.len()],
     /// The families that were migrated on a backend, or had to be there already.
     migrated: tokio::sync::Mutex<BTreeSet<(String, Family)>>,
+    /// What compares its reads, where the settings want that.
+    pub(crate) shadow: Option<Arc<Shadow>>,
 }
 
 const FAMILIES: [Family; 3] = [Family::Events, Family::Audit, Family::Playbooks];
@@ -55,10 +59,10 @@ pub(crate) struct Owner {
 }
 
 impl Home {
-    pub(crate) fn new(scope: ModuleScope, backend: String) -> Self {
+    pub(crate) fn new(scope: ModuleScope, backend: String, shadow: Option<Arc<Shadow>>) -> Self {
         let known = Mutex::new(Known { generation: 0, owner: None, looked: Instant::now() });
         let (looking, migrated) = Default::default();
-        Self { scope, backend, known, looking, asked: Default::default(), migrated }
+        Self { scope, backend, known, looking, asked: Default::default(), migrated, shadow }
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {

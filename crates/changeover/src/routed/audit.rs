@@ -13,6 +13,7 @@ use changeover_core::{AuditRepository, Capabilities, ModuleScope, OpenBackend, R
 
 use super::{Kept, Routed};
 use crate::home::Patience;
+use crate::shadow::Get;
 
 #[async_trait]
 impl Kept for dyn AuditRepository {
@@ -43,23 +44,15 @@ impl AuditRepository for Routed<dyn AuditRepository> {
     }
 
     async fn get(&self, event_id: Uuid) -> Result<Option<AuditEvent>> {
-        self.call(|store| async move { store.get(event_id).await }).await
+        self.read(Get(event_id)).await
     }
 
     async fn query(&self, request: AuditQuery) -> Result<AuditPage> {
-        let query = |store: Arc<dyn AuditRepository>| {
-            let request = request.clone();
-            async move { store.query(request).await }
-        };
-        self.call(query).await
+        self.read(request).await
     }
 
     async fn count(&self, filter: AuditFilter) -> Result<u64> {
-        let count = |store: Arc<dyn AuditRepository>| {
-            let filter = filter.clone();
-            async move { store.count(filter).await }
-        };
-        self.call(count).await
+        self.read(filter).await
     }
 
     async fn verify(&self, request: VerifyChain) -> Result<ChainReport> {

@@ -44,27 +44,15 @@ impl EventStore for Routed<dyn EventStore> {
     }
 
     async fn read_stream(&self, request: ReadStream) -> Result<StreamPage> {
-        let read = |store: Arc<dyn EventStore>| {
-            let request = request.clone();
-            async move { store.read_stream(request).await }
-        };
-        self.call(read).await
+        self.read(request).await
     }
 
     async fn read_all(&self, request: ReadAll) -> Result<AllPage> {
-        let read = |store: Arc<dyn EventStore>| {
-            let request = request.clone();
-            async move { store.read_all(request).await }
-        };
-        self.call(read).await
+        self.read(request).await
     }
 
     async fn head(&self, of: HeadOf) -> Result<Head> {
-        let head = |store: Arc<dyn EventStore>| {
-            let of = of.clone();
-            async move { store.head(of).await }
-        };
-        self.call(head).await
+        self.read(of).await
     }
 
     async fn tracked(&self, consumer: ConsumerName) -> Result<Option<Checkpoint>> {

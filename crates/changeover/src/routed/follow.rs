@@ -137,12 +137,6 @@ impl Feed for Following {
     }
 
     fn closed(&self) -> Pin<Box<dyn Future<Output = ()> + Send>> {
-        let (handle, all) = (self.routed.0.closing.closed(), self.routed.0.module.closing().closed());
-        Box::pin(async move {
-            tokio::select! {
-                () = handle => {}
-                () = all => {}
-            }
-        })
+        Box::pin(self.routed.closed())
     }
 }

@@ -16,6 +16,7 @@ use changeover_core::{Applied, Closing, Error, ErrorKind, ModuleScope, OpenBacke
 
 use crate::home::Patience;
 use crate::module::Module;
+use crate::shadow::{Beside, Compared, Read};
 
 /// A kind of store, of which a module has one on each backend.
 #[async_trait]
@@ -36,6 +37,8 @@ struct Inner<S: ?Sized> {
     /// Held by who opens the store of the next owner.
     changing: tokio::sync::Mutex<()>,
     closing: Closing,
+    /// What reads are compared with.
+    beside: Arc<Beside<S>>,
 }
 
 /// The store of the owner of one generation.
@@ -63,12 +66,38 @@ impl<S: Kept + ?Sized> Routed<S> {
     pub(crate) async fn open(module: &Module) -> Result<Self> {
         let current = module.reach(&mut Patience::long()).await?;
         let (current, module) = (Mutex::new(current), module.clone());
-        let (changing, closing) = Default::default();
-        Ok(Self(Arc::new(Inner { module, current, changing, closing })))
+        let (changing, closing, beside) = Default::default();
+        Ok(Self(Arc::new(Inner { module, current, changing, closing, beside })))
     }
 
     fn current(&self) -> Current<S> {
         self.0.current.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// A call that reads. Where the settings want it, a share of the answers is compared with the store that the module is
+    /// moved to, when the caller has them.
+    async fn read<R: Read<Store = S>>(&self, read: R) -> Result<R::Answer> {
+        let answer = self.call(|store| read.clone().ask(store)).await?;
+        if let Some(shadow) = self.0.module.shadow() {
+            let owner = self.current();
+            if let Some(permit) = shadow.wants(&owner) {
+                let (module, beside) = (self.0.module.clone(), Arc::clone(&self.0.beside));
+                let compared = Compared { module, owner, read, answer: answer.clone(), beside };
+                shadow.compare(permit, compared, self.closed());
+            }
+        }
+        Ok(answer)
+    }
+
+    /// The close of the handle or of everything.
+    fn closed(&self) -> impl Future<Output = ()> + Send + use<S> {
+        let (handle, all) = (self.0.closing.closed(), self.0.module.closing().closed());
+        async move {
+            tokio::select! {
+                () = handle => {}
+                () = all => {}
+            }
+        }
     }
 
     /// Makes a call, as often as the module moves.

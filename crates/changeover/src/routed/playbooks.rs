@@ -51,35 +51,19 @@ impl PlaybookCatalog for Routed<dyn PlaybookCatalog> {
     }
 
     async fn get(&self, request: GetPlaybook) -> Result<Option<Playbook>> {
-        let get = |store: Arc<dyn PlaybookCatalog>| {
-            let request = request.clone();
-            async move { store.get(request).await }
-        };
-        self.call(get).await
+        self.read(request).await
     }
 
     async fn list(&self, request: ListPlaybooks) -> Result<PlaybookPage> {
-        let list = |store: Arc<dyn PlaybookCatalog>| {
-            let request = request.clone();
-            async move { store.list(request).await }
-        };
-        self.call(list).await
+        self.read(request).await
     }
 
     async fn versions(&self, request: VersionsOf) -> Result<PlaybookPage> {
-        let versions = |store: Arc<dyn PlaybookCatalog>| {
-            let request = request.clone();
-            async move { store.versions(request).await }
-        };
-        self.call(versions).await
+        self.read(request).await
     }
 
     async fn search(&self, request: Search) -> Result<SearchResult> {
-        let search = |store: Arc<dyn PlaybookCatalog>| {
-            let request = request.clone();
-            async move { store.search(request).await }
-        };
-        self.call(search).await
+        self.read(request).await
     }
 
     async fn ready(&self) -> Result<Readiness> {

@@ -32,6 +32,7 @@ pub(super) fn check(options: &PersistenceOptions, registry: &Registry) -> Result
     let default = check.default_backend(&backends);
     let modules = check.modules(&backends);
     let drill_within = check.drill_within();
+    let shadows = check.shadows(&backends);
     let problems = check.problems;
     match tenant {
         Some(tenant) if problems.is_empty() => Ok(Plan {
@@ -41,6 +42,7 @@ pub(super) fn check(options: &PersistenceOptions, registry: &Registry) -> Result
             modules,
             backends,
             drill_within,
+            shadows,
             notice: options.is_built_in().then_some(BUILT_IN_NOTICE),
         }),
         _ => {
@@ -52,10 +54,10 @@ pub(super) fn check(options: &PersistenceOptions, registry: &Registry) -> Result
     }
 }
 
-struct Check<'a> {
-    entries: &'a BTreeMap<String, Given>,
+pub(super) struct Check<'a> {
+    pub(super) entries: &'a BTreeMap<String, Given>,
     registry: &'a Registry,
-    problems: Vec<String>,
+    pub(super) problems: Vec<String>,
 }
 
 impl<'a> Check<'a> {
@@ -64,16 +66,16 @@ impl<'a> Check<'a> {
             let mut parts = key.splitn(2, '.');
             let problem = match (parts.next().unwrap_or_default(), parts.next()) {
                 ("profile" | "tenant", None)
-                | ("persistence" | "backends", Some(_))
+                | ("persistence" | "backends" | "shadow", Some(_))
                 | ("cutover", Some("drill_within")) => continue,
                 ("profile" | "tenant", Some(_)) => "holds a table, allowed is text".to_owned(),
                 ("cutover", Some(_)) => format!("unknown key {key:?}; allowed is {DRILL_WITHIN}"),
-                ("persistence" | "backends" | "cutover", None) => match given.value {
+                ("persistence" | "backends" | "cutover" | "shadow", None) => match given.value {
                     Value::Other(EMPTY_TABLE) => continue,
                     _ => "allowed is a table; write it as a section".to_owned(),
                 },
                 (section, _) => {
-                    let known = ["profile", "tenant", "persistence", "backends", "cutover"];
+                    let known = ["profile", "tenant", "persistence", "backends", "cutover", "shadow"];
                     format!(
                         "unknown key {section:?}; allowed are {}{}",
                         known.join(", "),
@@ -262,7 +264,11 @@ impl<'a> Check<'a> {
     }
 
     /// The name of a backend that is configured.
-    fn backend_name(&mut self, key: &str, backends: &BTreeMap<String, BackendPlan>) -> Option<String> {
+    pub(super) fn backend_name(
+        &mut self,
+        key: &str,
+        backends: &BTreeMap<String, BackendPlan>,
+    ) -> Option<String> {
         let name = self.text(key, ValueKind::Text)?;
         let configured: BTreeSet<&str> = self.below("backends.").map(first_part).collect();
         if configured.contains(name) {
@@ -293,12 +299,12 @@ impl<'a> Check<'a> {
         }
     }
 
-    /// The value of a backend's key as text, if it is allowed.
-    fn value(&mut self, full: &str, known: &SettingKey) -> Option<String> {
+    /// The value of a key as text, if it is allowed.
+    pub(super) fn value(&mut self, full: &str, known: &SettingKey) -> Option<String> {
         let given = &self.entries[full];
         let text = match (&given.value, known.value) {
             (Value::Text(text), _) => Some(text.clone()),
-            (Value::Number(number), ValueKind::Integer { .. }) => Some(number.clone()),
+            (Value::Number(number), ValueKind::Integer { .. } | ValueKind::Share) => Some(number.clone()),
             (Value::Bool(value), ValueKind::Bool) => Some(value.to_string()),
             _ => None,
         };
@@ -310,18 +316,18 @@ impl<'a> Check<'a> {
         text
     }
 
-    fn refuse(&mut self, key: &str, given: &Given, problem: &str) {
+    pub(super) fn refuse(&mut self, key: &str, given: &Given, problem: &str) {
         self.problems.push(format!("{}: {problem}", given.source.place(key)));
     }
 
     /// What follows `prefix` in the keys that begin with it.
-    fn below<'p>(&self, prefix: &'p str) -> impl Iterator<Item = &'a str> + use<'a, 'p> {
+    pub(super) fn below<'p>(&self, prefix: &'p str) -> impl Iterator<Item = &'a str> + use<'a, 'p> {
         let entries: &'a BTreeMap<String, Given> = self.entries;
         entries.keys().filter_map(move |key| key.strip_prefix(prefix))
     }
 
     /// The first entry at or below `at`; callers found `at` among the keys.
-    fn first_of(&self, at: &str) -> (&'a str, &'a Given) {
+    pub(super) fn first_of(&self, at: &str) -> (&'a str, &'a Given) {
         let entries: &'a BTreeMap<String, Given> = self.entries;
         let mut found = entries.iter().filter(|(key, _)| {
             key.strip_prefix(at).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
@@ -349,7 +355,7 @@ fn days_or_less(text: &str) -> Option<Duration> {
 
 pub(super) const EMPTY_TABLE: &str = "an empty table";
 
-fn first_part(key: &str) -> &str {
+pub(super) fn first_part(key: &str) -> &str {
     key.split('.').next().unwrap_or(key)
 }
 

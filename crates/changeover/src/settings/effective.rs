@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use changeover_core::{Registry, SettingKey, ValueKind};
 
 use super::check::{DEFAULT_TENANT, PROFILES};
+use super::shadow;
 use super::{BUILT_IN, Given, PersistenceOptions, Source, Value};
 
 /// A setting that holds.
@@ -52,6 +53,14 @@ pub(super) fn effective(options: &PersistenceOptions, registry: &Registry) -> Ve
             }
         }
     }
+    let shadows = entries.keys().filter_map(|key| key.strip_prefix("shadow.")?.strip_suffix(".with"));
+    for module in shadows {
+        for known in shadow::KEYS {
+            if let Some(value) = known.default {
+                default(format!("shadow.{module}.{}", known.key), value);
+            }
+        }
+    }
     settings.sort_by(|a, b| a.key.cmp(&b.key));
     settings
 }
@@ -90,6 +99,12 @@ default = "local"
 # drill_within = "7d"
 "#;
 
+const SHADOW: &str = "
+# While a module is moved: some of its reads are asked of the new store as well, in the background, and compared. Without
+# this section none are. One section a module.
+# [shadow.events]
+";
+
 pub(super) fn template(registry: &Registry) -> String {
     let mut text = HEAD.to_owned();
     for kind in registry.kinds() {
@@ -104,6 +119,10 @@ pub(super) fn template(registry: &Registry) -> String {
             let _ = write!(text, "\n# {}\n{}\n", sentence(key), line(key, mark, built_in));
         }
     }
+    text.push_str(SHADOW);
+    for key in shadow::KEYS {
+        let _ = write!(text, "\n# {}\n# {}\n", sentence(key), line(key, "", None).trim_start_matches("# "));
+    }
     text
 }
 
@@ -114,7 +133,9 @@ fn sentence(key: &SettingKey) -> String {
 
 fn line(key: &SettingKey, mark: &str, built_in: Option<&str>) -> String {
     match (built_in.or(key.default), key.value) {
-        (Some(value), ValueKind::Bool | ValueKind::Integer { .. }) => format!("{mark}{} = {value}", key.key),
+        (Some(value), ValueKind::Bool | ValueKind::Integer { .. } | ValueKind::Share) => {
+            format!("{mark}{} = {value}", key.key)
+        }
         (Some(value), _) => format!("{mark}{} = {value:?}", key.key),
         (None, _) => format!("# {} = \"\"", key.key),
     }

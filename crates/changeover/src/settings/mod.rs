@@ -18,6 +18,7 @@ mod effective;
 #[cfg(feature = "settings")]
 mod layers;
 mod plan;
+mod shadow;
 #[cfg(test)]
 #[cfg(feature = "settings")]
 mod tests;
@@ -32,6 +33,7 @@ pub use effective::EffectiveSetting;
 #[cfg(feature = "settings")]
 pub use layers::Layers;
 pub(crate) use plan::{BackendPlan, ModulePlan, Plan};
+pub(crate) use shadow::ShadowPlan;
 
 /// The settings as they were given, not yet checked: text by dotted key, like `backends.main.url`.
 ///
@@ -44,6 +46,7 @@ pub(crate) use plan::{BackendPlan, ModulePlan, Plan};
 /// | `backends.NAME.kind` | the kind of a backend, one of the registry |
 /// | `backends.NAME.KEY` | what that kind of backend understands |
 /// | `cutover.drill_within` | a run of a cutover is begun only after a drill that is younger, like `7d`; if absent, without one |
+/// | `shadow.MODULE.with` | the backend that reads of the module are compared with before it moves there; `.share`, `.at_once`, `.within` |
 ///
 /// Without any `persistence` and `backends` key everything runs on SQLite at `var/changeover.db`.
 #[derive(Clone, Default)]

@@ -7,6 +7,8 @@ use changeover_core::{
     BackendSettings, Error, ErrorKind, ModuleName, ModuleScope, Namespace, Result, TenantId,
 };
 
+use super::ShadowPlan;
+
 /// Modules whose tables have the plain names.
 pub(crate) const BUILT_IN_MODULES: [&str; 3] = ["events", "audit", "playbooks"];
 
@@ -18,6 +20,8 @@ pub(crate) struct Plan {
     pub(crate) backends: BTreeMap<String, BackendPlan>,
     /// How young the drill of a cutover has to be before a run is begun; `None`: none is needed.
     pub(crate) drill_within: Option<Duration>,
+    /// The modules whose reads are compared.
+    pub(crate) shadows: BTreeMap<ModuleName, ShadowPlan>,
     /// What to say first.
     pub(crate) notice: Option<&'static str>,
 }

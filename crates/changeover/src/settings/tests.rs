@@ -88,7 +88,7 @@ fn every_mistake_is_told_at_once_with_its_place() {
     let mut found = mistakes(toml, &[]);
     let mut expected = [
         "/changeover.toml: Persistence: unknown key \"Persistence\"; allowed are profile, tenant, persistence, \
-         backends, cutover; did you mean persistence? Case counts",
+         backends, cutover, shadow; did you mean persistence? Case counts",
         "/changeover.toml: profile: found \"prod\", allowed is one of development, production",
         "/changeover.toml: tenant: found empty text, allowed is text that is not empty",
         "/changeover.toml: backends.main.pool.idle_timeout: found the number 10, allowed is a number and a unit like \
@@ -136,7 +136,7 @@ fn every_mistake_is_told_at_once_with_its_place() {
 #[case(
     "CHANGEOVER_PERSISTENCES__AUDIT",
     "5432001",
-    "CHANGEOVER_PERSISTENCES__AUDIT (environment): unknown key \"persistences\"; allowed are profile, tenant, persistence, backends, cutover"
+    "CHANGEOVER_PERSISTENCES__AUDIT (environment): unknown key \"persistences\"; allowed are profile, tenant, persistence, backends, cutover, shadow"
 )]
 #[case(
     "CHANGEOVER_BACKENDS____URL",

@@ -1,0 +1,108 @@
+//! What of the audit trail is compared: one event, pages, counts. Chains are proven by the cutover itself.
+
+use std::sync::Arc;
+
+use changeover_core::audit::{AuditEvent, AuditFilter, AuditOrder, AuditPage, AuditQuery};
+use changeover_core::{AuditRepository, Result, Uuid};
+
+use super::compare::{Found, Read};
+use super::follower::Apart;
+use super::pages::{Page, Record, differences, differing, fields_of};
+
+/// One event by its id.
+#[derive(Clone)]
+pub(crate) struct Get(pub(crate) Uuid);
+
+impl Read for Get {
+    type Store = dyn AuditRepository;
+    const NAME: &'static str = "audit.get";
+    type Answer = Option<AuditEvent>;
+
+    async fn ask(self, store: Arc<dyn AuditRepository>) -> Result<Self::Answer> {
+        store.get(self.0).await
+    }
+
+    fn differences(&self, owner: &Self::Answer, shadow: &Self::Answer, apart: &Apart) -> Vec<Found> {
+        pages(AuditOrder::Recorded, [owner.as_slice(), shadow.as_slice()], [true; 2], apart)
+    }
+}
+
+impl Read for AuditQuery {
+    type Store = dyn AuditRepository;
+    const NAME: &'static str = "audit.query";
+    type Answer = AuditPage;
+
+    async fn ask(self, store: Arc<dyn AuditRepository>) -> Result<AuditPage> {
+        store.query(self).await
+    }
+
+    /// With an offset rows that are set apart move all others, so such a page is then not compared.
+    fn differences(&self, owner: &AuditPage, shadow: &AuditPage, apart: &Apart) -> Vec<Found> {
+        let has_any = apart.audit_events() != Some(0);
+        if has_any && self.offset > 0 {
+            return Vec::new();
+        }
+        let ends = [owner, shadow].map(|page| page.next.is_none());
+        let mut found = pages(self.order, [&owner.events, &shadow.events], ends, apart);
+        if !has_any && found.is_empty() {
+            let next = differing("the page", "next", !ends[0], !ends[1]);
+            found.extend(next.into_iter().map(Found::uncertain));
+        }
+        found
+    }
+}
+
+impl Read for AuditFilter {
+    type Store = dyn AuditRepository;
+    const NAME: &'static str = "audit.count";
+    type Answer = u64;
+
+    async fn ask(self, store: Arc<dyn AuditRepository>) -> Result<u64> {
+        store.count(self).await
+    }
+
+    /// Which of the rows that are set apart would be counted is not known: so many may differ.
+    fn differences(&self, owner: &u64, shadow: &u64, apart: &Apart) -> Vec<Found> {
+        if apart.audit_events().is_none_or(|apart| owner.abs_diff(*shadow) <= apart) {
+            return Vec::new();
+        }
+        vec![Found::field("the count", "count", owner, shadow).uncertain()]
+    }
+}
+
+/// `ends`: whether there is nothing after the page.
+fn pages(order: AuditOrder, events: [&[AuditEvent]; 2], ends: [bool; 2], apart: &Apart) -> Vec<Found> {
+    let key = |event: &AuditEvent| -> (i64, u128) {
+        let (at, id) = (event.event.event_timestamp.as_micros(), event.event.event_id.as_u128());
+        match order {
+            AuditOrder::NewestFirst => (-at, id),
+            AuditOrder::OldestFirst => (at, !id),
+            AuditOrder::Recorded => (event.sequence, 0),
+        }
+    };
+    let page =
+        |at: usize| Page { records: events[at], until: events[at].last().filter(|_| !ends[at]).map(key) };
+    differences([page(0), page(1)], key, apart)
+}
+
+impl Record for AuditEvent {
+    fn name(&self) -> String {
+        self.event.event_id.to_string()
+    }
+
+    fn state(&self) -> String {
+        format!("sequence {}", self.sequence)
+    }
+
+    fn is_apart(&self, apart: &Apart) -> bool {
+        apart.has_audit(self.sequence)
+    }
+
+    fn fields(&self, key: &str, shadow: &Self) -> Vec<Found> {
+        let [left, right] = [self, shadow].map(|it| it.event.to_json());
+        let mut found = fields_of(key, left.as_str(), right.as_str(), "");
+        found.extend(differing(key, "recorded_at", self.recorded_at, shadow.recorded_at));
+        found.extend(differing(key, "sequence", self.sequence, shadow.sequence));
+        found
+    }
+}

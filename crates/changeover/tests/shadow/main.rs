@@ -1,0 +1,11 @@
+//! Reads compared with the store that a module is moved to: what is found, what is no difference, and that no caller notices.
+
+#![allow(clippy::unwrap_used, reason = "a failure here fails the test")]
+
+mod budget;
+#[path = "../common/mod.rs"]
+mod common;
+mod found;
+mod settings;
+mod stage;
+mod writers;
