@@ -96,7 +96,8 @@ impl OpenSqlite {
     /// # Errors
     /// `Config` for mistakes in the settings, a path that cannot be a database, and a current-thread runtime, where
     /// waiting for SQLite would stop everything else; `Corrupt` for a file that is no database; `Unavailable` for one
-    /// that cannot be opened; `ReadOnly` for one that has to be turned to WAL and takes no writes.
+    /// that cannot be opened; `ReadOnly` for one that has to be turned to WAL and takes no writes. With neither `create` nor
+    /// `migrate_on_start` it is not turned to WAL here, but by the first write.
     pub async fn open(settings: &BackendSettings) -> Result<Self> {
         let options = Options::read(settings)?;
         let name = options.name.clone();
