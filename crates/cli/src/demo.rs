@@ -1,13 +1,15 @@
-//! `demo`: what the stores do, shown on real data, first in a file, then on a server by changing one word.
+//! `demo`: what the stores do, shown on real data, first in a file, then on a server by changing one word; and a cutover.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use changeover::audit::{AuditFilter, AuditQuery};
+use changeover::cutover::Terms;
+use changeover::drill::{Drill, Options, Outcome};
 use changeover::events::{Append, EventFilter, Expected, NewEvent, StreamId, Subscribe, Version};
 use changeover::{
-    AuditRepository, Db, ErrorKind, EventStore, Json, Limit, Message, PersistenceOptions, PlaybookCatalog,
-    Subscription, TenantId, Text, Uuid, connect_with, registry,
+    AuditRepository, Db, ErrorKind, EventStore, Json, Limit, Message, Move, PersistenceOptions,
+    PlaybookCatalog, Subscription, TenantId, Text, Uuid, connect_to_look, connect_with, registry,
 };
 
 use crate::args::{Demo, Module, PlaybookModule, Read, Search};
@@ -15,7 +17,7 @@ use crate::exit::{Failure, Status};
 use crate::lines::{self, Parse, Target};
 use crate::output::Out;
 use crate::settings::DEMO_POSTGRES_URL;
-use crate::{audit, events, playbooks};
+use crate::{audit, cutover, events, playbooks};
 
 /// From the history of openshift/runbooks (Apache-2.0); see `tests/data/README.md` for all three.
 const EVENTS: &str = include_str!("../tests/data/streams_openshift_runbooks.jsonl");
@@ -28,6 +30,8 @@ const STREAM: &str = "RepoFile/4a259275-75eb-5f8c-81e7-9275657e5fd7";
 /// What some of the audit records belong to: log-ins, some of them wrong.
 const CORRELATION: &str = "111122223333";
 const MODULE: &str = "demo";
+/// The module that is moved: `demo` belongs to the server from its first use there.
+const MOVING: &str = "demo_moving";
 
 pub async fn run(options: Demo, out: &mut Out) -> Result<Status, Failure> {
     out.for_people();
@@ -44,7 +48,7 @@ pub async fn run(options: Demo, out: &mut Out) -> Result<Status, Failure> {
     db.close().await;
     shown?;
     look_at(&place, out)?;
-    on_a_server(out).await?;
+    on_a_server(&place, out).await?;
     Ok(Status::Done)
 }
 
@@ -218,7 +222,7 @@ fn file_kind(path: &Path) -> Result<&'static str, Failure> {
     })
 }
 
-async fn on_a_server(out: &mut Out) -> Result<(), Failure> {
+async fn on_a_server(place: &Place, out: &mut Out) -> Result<(), Failure> {
     out.line("\n# PostgreSQL: the same with one word changed")?;
     let Ok(url) = std::env::var(DEMO_POSTGRES_URL) else {
         return out.line(&format!("not shown: set {DEMO_POSTGRES_URL} to the address of a scratch database"));
@@ -227,12 +231,50 @@ async fn on_a_server(out: &mut Out) -> Result<(), Failure> {
     let server = PersistenceOptions::new()
         .with(format!("persistence.{MODULE}"), "server")
         .with("backends.server.kind", "postgres")
-        .with("backends.server.url", url)
+        .with("backends.server.url", &url)
         .with("backends.server.migrate_on_start", "true");
     // Events are never deleted, so each run is a tenant of its own.
     let tenant = TenantId::new(format!("demo-{}", Uuid::now_v7()))?;
     let db = connect_with(server, registry()).await?.for_tenant(tenant);
     let shown = show(&db, out).await;
     db.close().await;
-    shown
+    shown?;
+    move_there(place, url, out).await
+}
+
+/// A cutover, whole, of a module of its own: of a copy of the file, to a database that is made for it and dropped.
+async fn move_there(place: &Place, url: String, out: &mut Out) -> Result<(), Failure> {
+    out.line("\n# The move: changeover cutover, on a copy of the file")?;
+    let both = PersistenceOptions::new()
+        .with(format!("persistence.{MOVING}"), "file")
+        .with("backends.file.kind", "sqlite")
+        .with("backends.file.path", place.path.display().to_string())
+        .with("backends.server.kind", "postgres")
+        .with("backends.server.url", url);
+    let db = connect_with(both.clone(), registry()).await?;
+    let store = db.events(MOVING)?.store().await?;
+    import(events::Import::new(store), EVENTS, events::parse, out).await?;
+    let repository = db.audit(MOVING)?.repository().await?;
+    import(audit::Import::new(repository)?, RECORDS, audit::parse, out).await?;
+    let catalog = db.playbooks(MOVING)?.catalog().await?;
+    import(playbooks::Import::new(catalog), VERSIONS, playbooks::parse, out).await?;
+    db.close().await;
+
+    out.line("\n## There, back with what was written there, and there for good")?;
+    let db = connect_to_look(both, registry())?;
+    let terms = Terms::new(db.tenant().clone());
+    let drill = Drill::new(&db, Move::of(MOVING, "the demo"), Options::of(terms));
+    let outcome = drill.run().await;
+    drill.clear().await?;
+    let ended = match outcome {
+        Ok(Outcome::Done(done)) => cutover::drilled(&done, &[], out),
+        Ok(_) => Err(Failure::failed("rows of the demo were refused; this is a defect")),
+        // No database may be made here: what to do is said.
+        Err(error) if error.kind() == ErrorKind::Invalid => {
+            out.line(&format!("not shown: {}", error.message()))
+        }
+        Err(error) => Err(error.into()),
+    };
+    db.close().await;
+    ended
 }

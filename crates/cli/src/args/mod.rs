@@ -118,7 +118,8 @@ pub enum Command {
 const DEMO_HELP: &str = "\
 Needs nothing: no server, no settings. The file is temporary unless --file names one to keep.
 With the address of a PostgreSQL database in CHANGEOVER_DEMO_POSTGRES_URL the same is done there too,
-in tables of a module named demo, for a tenant of this run alone.
+in tables of a module named demo, for a tenant of this run alone; and then a cutover, on a copy of the
+file and in a database that is made for it and dropped (its login has to have CREATEDB).
 
 Examples:
   changeover demo

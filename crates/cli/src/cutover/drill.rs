@@ -119,7 +119,7 @@ fn conclude(
             if out.is_json() {
                 out.object(&object(&done, kept))?;
             } else {
-                print(&done, kept, out)?;
+                drilled(&done, kept, out)?;
             }
             let module = &options.of.module;
             let same = plan::same(&options.terms.accept, &options.of.stores);
@@ -187,7 +187,8 @@ fn object(done: &Done, kept: &[String]) -> Value {
     object
 }
 
-fn print(done: &Done, kept: &[String], out: &mut Out) -> Result<(), Failure> {
+/// What a drill came to, for people.
+pub fn drilled(done: &Done, kept: &[String], out: &mut Out) -> Result<(), Failure> {
     let it = &done.drilled;
     let time = |millis| shown::time(std::time::Duration::from_millis(millis));
     let tables: Vec<_> = it.tables.iter().map(|it| format!("{} {}", it.name, it.rows)).collect();

@@ -20,6 +20,8 @@ use crate::exit::{Failure, Status};
 use crate::output::Out;
 use crate::settings;
 
+pub use drill::drilled;
+
 pub async fn run(command: Command, common: &Common, out: &mut Out) -> Result<Status, Failure> {
     if let Command::Report(options) = &command
         && let Some(file) = &options.check
