@@ -180,3 +180,56 @@ fn head(log: &File, path: &Path) -> Result<Option<[u8; HEAD]>> {
 fn unreadable(path: &Path, error: &io::Error) -> Error {
     Error::new(ErrorKind::Unavailable, format!("{} cannot be read: {error}", path.display()))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use super::*;
+
+    /// A log of which each word is the number of its beginning.
+    fn write_anew(log: &File, number: u64) {
+        let piece = number.to_be_bytes().repeat(PIECE / 8);
+        for at in 0..3 {
+            log.write_all_at(&piece, at * PIECE as u64).unwrap();
+        }
+    }
+
+    // What mark 0 needs: a copy never has frames of a later log behind the head of an earlier one.
+    #[test]
+    fn a_log_that_is_begun_anew_meanwhile_is_copied_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, to) = (folder.path().join("app.db-wal"), folder.path().join("copy"));
+        let log = OpenOptions::new().write(true).create_new(true).open(&path).unwrap();
+        write_anew(&log, 0);
+        let done = Arc::new(AtomicBool::new(false));
+        let writer = std::thread::spawn({
+            let done = Arc::clone(&done);
+            move || {
+                let mut number = 0;
+                while !done.load(Ordering::Relaxed) {
+                    number += 1;
+                    write_anew(&log, number);
+                    std::thread::sleep(Duration::from_millis(3));
+                }
+            }
+        });
+        let copy = Copy { folder: folder.path(), stop: &AtomicBool::new(false) };
+        let (until, mut copies) = (Instant::now() + Duration::from_secs(3), 0);
+        while Instant::now() < until {
+            // Begun anew all the time, it may be given up.
+            if copy.log(&path, &to).is_err() {
+                continue;
+            }
+            let words: Vec<_> = fs::read(&to).unwrap().chunks_exact(8).map(<[u8]>::to_vec).collect();
+            assert!(
+                words.iter().all(|word| *word <= words[0]),
+                "copy {copies}: a later log behind an earlier head"
+            );
+            copies += 1;
+        }
+        done.store(true, Ordering::Relaxed);
+        writer.join().unwrap();
+        assert!(copies > 0);
+    }
+}
