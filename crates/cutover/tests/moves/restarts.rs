@@ -8,7 +8,7 @@ use changeover_cutover::{Cutover, Goal, Step, Terms};
 use changeover_testkit::{Halt, OwnServer};
 use rstest::rstest;
 use tokio::runtime::Handle;
-use tokio::task::block_in_place;
+use tokio::task::{JoinHandle, block_in_place};
 
 use crate::roots::one_root;
 use crate::stage::{Stage, history, terms};
@@ -17,29 +17,41 @@ use crate::under_writers::{Writers, check};
 /// A step at which the server goes away.
 type At = fn(&Step) -> bool;
 
+/// The server on its way back, once for each step at which it went away.
+type Resumed = Arc<Mutex<Vec<JoinHandle<()>>>>;
+
 /// A coordinator whose server goes away at each of these steps in turn: it is down when the coordinator goes on.
 fn disturbed(
     cutover: Cutover,
     server: &Arc<OwnServer>,
     how: Halt,
     steps: &'static [At],
-) -> (Cutover, Arc<Mutex<usize>>) {
-    let (server, done) = (Arc::clone(server), Arc::new(Mutex::new(0)));
-    let count = Arc::clone(&done);
+) -> (Cutover, Resumed) {
+    let (server, resumed) = (Arc::clone(server), Resumed::default());
+    let all = Arc::clone(&resumed);
     let cutover = cutover.watching(move |step| {
-        let mut next = count.lock().unwrap();
-        if !steps.get(*next).is_some_and(|is_due| is_due(step)) {
+        let mut all = all.lock().unwrap();
+        if !steps.get(all.len()).is_some_and(|is_due| is_due(step)) {
             return;
         }
-        *next += 1;
         block_in_place(|| Handle::current().block_on(server.halt(how))).unwrap();
         let server = Arc::clone(&server);
-        tokio::spawn(async move {
+        all.push(tokio::spawn(async move {
             tokio::time::sleep(Duration::from_millis(100)).await;
             server.resume().await.unwrap();
-        });
+        }));
     });
-    (cutover, done)
+    (cutover, resumed)
+}
+
+/// How often it went away; it is back each time.
+async fn times(resumed: &Resumed) -> usize {
+    let all = std::mem::take(&mut *resumed.lock().unwrap());
+    let count = all.len();
+    for back in all {
+        back.await.unwrap();
+    }
+    count
 }
 
 // Fault 3: stopped in order, at once, and killed, in each part of a run and of a revert: both go on by themselves when the
@@ -61,14 +73,14 @@ async fn a_run_goes_on_when_the_server_is_back(#[case] how: Halt) {
     let server = Arc::new(OwnServer::start().await.unwrap());
     let stage = Stage::on(&server, &history(5, 60)).await;
     let writers = Writers::start(&stage, 1).await;
-    let (cutover, count) = disturbed(stage.cutover().await, &server, how, THERE);
+    let (cutover, resumed) = disturbed(stage.cutover().await, &server, how, THERE);
     assert_eq!(cutover.run(&patient, Goal::Switched).await.unwrap().owner, Owner::Postgres);
-    assert_eq!(*count.lock().unwrap(), THERE.len());
+    assert_eq!(times(&resumed).await, THERE.len());
     one_root(&stage).await;
 
-    let (cutover, count) = disturbed(stage.cutover().await, &server, how, BACK);
+    let (cutover, resumed) = disturbed(stage.cutover().await, &server, how, BACK);
     assert_eq!(cutover.revert(&patient).await.unwrap().owner, Owner::Sqlite);
-    assert_eq!(*count.lock().unwrap(), BACK.len());
+    assert_eq!(times(&resumed).await, BACK.len());
     let acknowledged = writers.stop().await;
     assert!(!acknowledged.is_empty());
     check(&*stage.old_events().await, &acknowledged, 300).await;

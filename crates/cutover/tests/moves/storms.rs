@@ -59,7 +59,7 @@ async fn a_storm_is_waited_out_and_parks_no_row(#[case] code: &str, #[case] late
     stage.db.execute(STORM).await.unwrap();
     storm(&stage, code, "rows", "event_store.domain_event", None, 2).await;
     storm(&stage, code, "chunks", "cutover.chunk", None, 1).await;
-    let writers = Writers::start(&stage, 2).await;
+    let writers = Writers::start(&stage, 1).await;
     let (cutover, waits) = counting(&stage).await;
     cutover.run(&terms(), Goal::Verified).await.unwrap();
     assert!(waits.load(Ordering::SeqCst) >= 3);
