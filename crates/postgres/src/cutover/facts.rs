@@ -123,16 +123,18 @@ async fn look(
             generated: row.get(4),
         });
     }
+    // By the catalogue's own keys: what looks names up asks for rights.
     let rows = tx
         .query(
-            "SELECT c.conname || ' ' || pg_get_constraintdef(c.oid) FROM pg_constraint AS c \
-              WHERE c.conrelid = to_regclass($1) AND c.contype IN ('c', 'p', 'u', 'x') \
+            "WITH it AS (SELECT c.oid FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace \
+                          WHERE n.nspname = $1 AND c.relname = $2) \
+             SELECT c.conname || ' ' || pg_get_constraintdef(c.oid) FROM pg_constraint AS c JOIN it ON c.conrelid = it.oid \
+              WHERE c.contype IN ('c', 'p', 'u', 'x') \
              UNION ALL \
-             SELECT pg_get_indexdef(i.indexrelid) FROM pg_index AS i \
-              WHERE i.indrelid = to_regclass($1) AND i.indisunique \
-                AND NOT EXISTS (SELECT FROM pg_constraint AS c WHERE c.conindid = i.indexrelid) \
+             SELECT pg_get_indexdef(i.indexrelid) FROM pg_index AS i JOIN it ON i.indrelid = it.oid \
+              WHERE i.indisunique AND NOT EXISTS (SELECT FROM pg_constraint AS c WHERE c.conindid = i.indexrelid) \
              ORDER BY 1",
-            &[&name],
+            &[&schema, &plain],
         )
         .await?;
     found.constraints = rows.iter().map(|row| row.get(0)).collect();
