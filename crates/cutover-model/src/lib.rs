@@ -1,7 +1,7 @@
 //! The checked model of the cutover: every order of steps, in small configurations.
 //!
 //! It is the protocol with the stores reduced to what decides. One step is one transaction in one store, or one
-//! reading; between a coordinator's reading ([`decide`]) and its transaction ([`commit`]) anything may happen, so each
+//! reading; between a coordinator's reading (`decide`) and its transaction (`commit`) anything may happen, so each
 //! transaction checks again what its decision relied on. The words are those of `changeover_cutover::phase`.
 //!
 //! | protocol | model |
