@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use changeover::audit::{AuditFilter, AuditQuery};
+use changeover::backend::Family;
 use changeover::cutover::Terms;
 use changeover::drill::{Drill, Options, Outcome};
 use changeover::events::{Append, EventFilter, Expected, NewEvent, StreamId, Subscribe, Version};
@@ -258,6 +259,10 @@ async fn move_there(place: &Place, url: String, out: &mut Out) -> Result<(), Fai
     import(audit::Import::new(repository)?, RECORDS, audit::parse, out).await?;
     let catalog = db.playbooks(MOVING)?.catalog().await?;
     import(playbooks::Import::new(catalog), VERSIONS, playbooks::parse, out).await?;
+    let server = db.backend("server").await?;
+    for family in [Family::Events, Family::Audit, Family::Playbooks] {
+        server.migrations(db.module(MOVING)?.scope(), family)?.up().await?;
+    }
     db.close().await;
 
     out.line("\n## There, back with what was written there, and there for good")?;
@@ -268,7 +273,12 @@ async fn move_there(place: &Place, url: String, out: &mut Out) -> Result<(), Fai
     drill.clear().await?;
     let ended = match outcome {
         Ok(Outcome::Done(done)) => cutover::drilled(&done, &[], out),
-        Ok(_) => Err(Failure::failed("rows of the demo were refused; this is a defect")),
+        Ok(Outcome::Stopped(plan)) => {
+            let why = plan.lacks.iter().cloned().chain(plan.findings.iter().map(|it| format!("{it:?}")));
+            let why = why.collect::<Vec<_>>().join("; ");
+            Err(Failure::failed(format!("the rows of the demo cannot be moved: {why}")))
+        }
+        Ok(Outcome::Undecided { error, .. }) => Err(error.into()),
         // No database may be made here: what to do is said.
         Err(error) if error.kind() == ErrorKind::Invalid => {
             out.line(&format!("not shown: {}", error.message()))
