@@ -342,9 +342,9 @@ fn refuse(error: &tokio_postgres::Error, table: &TableShape) -> Refused {
         let named = table.columns.iter().find(|column| words.contains(&&*column.name));
         named.map(|column| column.name.clone())
     });
-    let what = match (column, db.constraint()) {
-        (Some(column), _) => format!("column {column}"),
-        (None, Some(constraint)) => format!("the constraint {constraint}"),
+    let what = match (db.constraint(), column) {
+        (Some(constraint), _) => format!("the constraint {constraint}"),
+        (None, Some(column)) => format!("column {column}"),
         (None, None) => "a value".to_owned(),
     };
     if db.code().code().starts_with("23") {
