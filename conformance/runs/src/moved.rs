@@ -1,5 +1,4 @@
-//! A database that modules were moved to: what a legacy file held is there, of a tenant of its own, and whatever is written
-//! is kept for a revert.
+//! A database that modules were moved to for good: what a legacy file held is there, of a tenant of its own.
 
 use changeover_core::backend::Family;
 use changeover_core::cutover::CutoverSide;
@@ -66,7 +65,9 @@ pub(crate) async fn into(new: &dyn OpenBackend, families: &[Family]) -> Result<(
         };
         let tables = declare::present(declare::ours(*family, true, &scope), &source.facts().await?);
         let cutover = Cutover::new(&scope, tables, side, new.cutover(&scope)?, "the suite")?;
-        cutover.run(&Terms::new(TenantId::new(TENANT)?), Goal::Switched).await?;
+        let terms = Terms::new(TenantId::new(TENANT)?);
+        cutover.run(&terms, Goal::Switched).await?;
+        cutover.finalize(&terms).await?;
     }
     old.close().await;
     Ok(())

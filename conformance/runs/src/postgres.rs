@@ -34,7 +34,7 @@ pub trait SetUp: Send + Sync + 'static {
     const SHARED: bool = true;
     /// Whether everything goes through a pooler in transaction mode.
     const POOLED: bool = false;
-    /// Whether the modules were moved there from a file, and can still go back.
+    /// Whether the modules were moved there from a file.
     const MOVED: bool = false;
 }
 
