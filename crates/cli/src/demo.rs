@@ -278,12 +278,11 @@ async fn move_there(place: &Place, url: String, out: &mut Out) -> Result<(), Fai
             let why = why.collect::<Vec<_>>().join("; ");
             Err(Failure::failed(format!("the rows of the demo cannot be moved: {why}")))
         }
-        Ok(Outcome::Undecided { error, .. }) => Err(error.into()),
         // No database may be made here: what to do is said.
         Err(error) if error.kind() == ErrorKind::Invalid => {
             out.line(&format!("not shown: {}", error.message()))
         }
-        Err(error) => Err(error.into()),
+        Ok(Outcome::Undecided { error, .. }) | Err(error) => Err(error.into()),
     };
     db.close().await;
     ended
