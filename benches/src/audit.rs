@@ -165,7 +165,7 @@ async fn fill(repository: &Arc<dyn AuditRepository>, count: usize) -> Result<(),
 }
 
 /// A record of about 500 bytes.
-fn record(number: usize) -> Result<NewAuditEvent, changeover::Error> {
+pub fn record(number: usize) -> Result<NewAuditEvent, changeover::Error> {
     let outcome = if number.is_multiple_of(10) { Outcome::Failure } else { Outcome::Success };
     let event = NewAuditEvent::new(
         "workflow.step",

@@ -115,7 +115,7 @@ async fn measure(arguments: Arguments) -> Result<(), AnyError> {
         search::all(plan, arguments.playbooks).await?;
     }
     if arguments.parts.contains(&Part::Cutover) {
-        cutover::run(arguments.moved).await?;
+        cutover::run(plan, arguments.moved).await?;
     }
     Ok(())
 }
