@@ -59,7 +59,11 @@ pub async fn move_module(db: &Db, family: Family) -> Result<Move> {
         Step::Paused(it) => *seen.lock().unwrap_or_else(PoisonError::into_inner) += it.took,
         Step::WentBack { why } => say(&format!("{name}: the file was opened again: {why}")),
         Step::Waiting { why } => say(&format!("{name}: waiting: {why}")),
-        Step::Copied(_) | Step::Followed { .. } | Step::Compared { .. } | Step::WroteBack { .. } => {}
+        Step::Copied(_)
+        | Step::Indexing
+        | Step::Followed { .. }
+        | Step::Compared { .. }
+        | Step::WroteBack { .. } => {}
     });
     let status = cutover.run(&Terms::new(db.tenant().clone()), Goal::Switched).await?;
     if status.owner != Owner::Postgres {

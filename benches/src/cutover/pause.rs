@@ -34,6 +34,7 @@ pub async fn run(legacy: &Path, rows: usize) -> Result<(), AnyError> {
         (0..WRITERS).map(|_| tokio::spawn(write(Arc::clone(&repository), Arc::clone(&stop)))).collect();
     let pauses: Arc<std::sync::Mutex<Vec<(Instant, Duration)>>> = Arc::default();
     let stood = Arc::clone(&pauses);
+
     let cutover = stage.cutover().await?.watching(move |step| {
         if let Step::Paused(pause) = step {
             lock(&stood).push((Instant::now(), pause.took));

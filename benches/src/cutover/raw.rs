@@ -9,7 +9,7 @@ use futures::{SinkExt as _, StreamExt as _};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio_postgres::Client;
 
-use super::{another_database, rate};
+use super::rate;
 use crate::AnyError;
 
 const TABLES: [&str; 2] = ["audit_event_id", "audit_events"];
@@ -110,15 +110,30 @@ pub async fn pgloader(legacy: &Path, folder: &Path, rows: usize) -> Result<Resul
     if std::process::Command::new("pgloader").arg("--version").output().is_err() {
         return Ok(Err("it is not installed".to_owned()));
     }
-    let db = another_database().await?;
-    let client = db.client().await?;
+    // It writes an underscore in the name of a database as %5F, and then does not find it.
+    let admin = changeover_testkit::shared().await?.connect("postgres").await?;
+    let name = format!("pgloader{}", std::process::id());
+    admin.batch_execute(&format!("CREATE DATABASE {name}")).await?;
+    let loaded = load(&name, legacy, folder, rows).await;
+    admin.batch_execute(&format!("DROP DATABASE {name} WITH (FORCE)")).await?;
+    loaded
+}
+
+async fn load(
+    database: &str,
+    legacy: &Path,
+    folder: &Path,
+    rows: usize,
+) -> Result<Result<f64, String>, AnyError> {
+    let server = changeover_testkit::shared().await?;
+    let client = server.connect(database).await?;
     client.batch_execute(PLAIN).await?;
     let script = folder.join("pgloader.load");
     let text = format!(
         "LOAD DATABASE FROM sqlite://{} INTO {}\n  WITH data only, batch rows = 2000, batch size = 4 MB, prefetch rows = 2000, \
          workers = 2, concurrency = 1\n  INCLUDING ONLY TABLE NAMES LIKE 'audit_events';\n",
         legacy.display(),
-        db.url().replacen("postgres://", "postgresql://", 1),
+        changeover_testkit::with_database(server.url(), database).replacen("postgres://", "postgresql://", 1),
     );
     std::fs::write(&script, text)?;
     let begin = Instant::now();
@@ -128,6 +143,7 @@ pub async fn pgloader(legacy: &Path, folder: &Path, rows: usize) -> Result<Resul
     if usize::try_from(there)? == rows {
         return Ok(Ok(rate(rows, took)));
     }
-    let said = String::from_utf8_lossy(&done.stdout).lines().rev().take(6).collect::<Vec<_>>().join(" / ");
+    let said = [&done.stdout[..], &done.stderr[..]].concat();
+    let said = String::from_utf8_lossy(&said).lines().rev().take(6).collect::<Vec<_>>().join(" / ");
     Ok(Err(format!("it loaded {there} of {rows} rows and said: {said}")))
 }

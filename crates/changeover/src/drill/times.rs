@@ -61,6 +61,7 @@ impl Times {
                 *longest = (*longest).max(*took);
             }
             Step::Copied(_)
+            | Step::Indexing
             | Step::Followed { .. }
             | Step::Compared { .. }
             | Step::WentBack { .. }

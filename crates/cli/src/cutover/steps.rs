@@ -61,7 +61,11 @@ where
 /// Whether what comes next is not the fence. A captured change that was applied says nothing: the fence may follow it.
 fn is_safe(step: &Step) -> bool {
     match step {
-        Step::Copied(_) | Step::Compared { .. } | Step::Waiting { .. } | Step::WentBack { .. } => true,
+        Step::Copied(_)
+        | Step::Indexing
+        | Step::Compared { .. }
+        | Step::Waiting { .. }
+        | Step::WentBack { .. } => true,
         Step::Phase(phase) => phase.sqlite_takes_writes(),
         Step::Followed { .. } | Step::WroteBack { .. } | Step::Paused(_) => false,
     }
@@ -120,6 +124,7 @@ impl<'a> View<'a> {
                     self.bar.told(&text);
                 }
             }
+            Step::Indexing => self.line("everything is copied; indexes are being built"),
             Step::Followed { left } => self.bar.told(&format!("following: {left} changes left")),
             Step::Compared { table, rows } => {
                 self.bar.told(&format!("comparing {table}: {rows} rows so far"));
@@ -154,6 +159,7 @@ fn object(step: &Step) -> Value {
             "step": "copied", "table": it.table, "rows": it.rows, "of": it.of, "bytes": it.bytes,
             "rows_per_second": it.rows_per_second, "left_seconds": it.left.map(|left| left.as_secs()),
         }),
+        Step::Indexing => json!({ "step": "indexing" }),
         Step::Followed { left } => json!({ "step": "followed", "left": left }),
         Step::Compared { table, rows } => json!({ "step": "compared", "table": table, "rows": rows }),
         Step::WroteBack { rows, left } => json!({ "step": "wrote_back", "rows": rows, "left": left }),

@@ -29,8 +29,8 @@ pub trait CutoverTarget: Send + Sync {
     /// - Makes the authority row of a module that the store does not know, and sets its owner to `sqlite`, its epoch and its log id as
     ///   given, if the owner was `none` and the tables are empty. Owner `postgres`, rows in a table, a module whose last run has not
     ///   ended: `AlreadyExists` or `Invalid`, and nothing changes.
-    /// - Takes foreign keys off the tables and their row security back far enough for the copier (kept in the run, so that `link` and
-    ///   `switch` put back exactly what was there).
+    /// - Takes foreign keys off the tables, indexes that the copy does not need, and their row security back far enough for the copier
+    ///   (kept in the run, so that `index`, `link`, `switch` and `abort` put back exactly what was there).
     async fn begin(&self, new: &NewRun, entry: Entry) -> Result<Lease>;
 
     /// Takes the lease of a run: at once if it is free, one's own, or has run out by the server's clock; else `Contention` that
@@ -75,6 +75,10 @@ pub trait CutoverTarget: Send + Sync {
         parent: &Table,
         limit: u32,
     ) -> Result<Vec<Vec<Value>>>;
+
+    /// Builds what `begin` left off for the copy; how many indexes that was. Called when everything is copied, before changes are
+    /// followed. It takes as long as the rows need, and the lease is kept meanwhile. Again: nothing happens.
+    async fn index(&self, lease: &Lease, entry: Entry) -> Result<usize>;
 
     /// Puts the foreign keys back, checked against all rows, and deferred to the commit until the switch. `Invalid` names the constraint
     /// that the rows break. Again: nothing happens.

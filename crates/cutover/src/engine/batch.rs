@@ -1,9 +1,10 @@
 //! Rows of the old store on their way: converted, with twins told apart from others, and sent until nothing is in their way.
 
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 
 use changeover_core::cutover::{
-    Apply, Change, Chunk, ChunkDone, CopyChunk, Quarantined, Raw, RawKey, RawRow, ReadRows, Reason, Value,
+    Apply, Change, ChunkDone, CopyChunk, Quarantined, Raw, RawKey, RawRow, ReadRows, Reason, Value,
 };
 use changeover_core::{Error, ErrorKind, Result};
 
@@ -39,10 +40,15 @@ pub(super) struct Batch {
 pub(super) type Identity = Vec<u8>;
 
 impl Batch {
+    /// Rows as they convert.
+    pub(super) fn converted(session: &Session<'_>, rows: Vec<Row>) -> Self {
+        let items = rows.into_iter().map(|row| session.item(row)).collect();
+        Self { items, seen: HashSet::new(), replace: Vec::new() }
+    }
+
     /// Rows that share what has to be unique stay out, all of them; so do those that share it with `twins`.
     pub(super) fn new(session: &Session<'_>, rows: Vec<Row>, twins: &HashSet<Identity>) -> Self {
-        let items = rows.into_iter().map(|row| session.item(row)).collect();
-        let mut batch = Self { items, seen: HashSet::new(), replace: Vec::new() };
+        let mut batch = Self::converted(session, rows);
         batch.part_twins(session, twins);
         batch
     }
@@ -52,20 +58,27 @@ impl Batch {
         Self { items: Vec::new(), seen: HashSet::new(), replace: Vec::new() }
     }
 
-    fn part_twins(&mut self, session: &Session<'_>, twins: &HashSet<Identity>) {
-        let mut places: HashMap<Identity, Vec<(usize, Reason)>> = HashMap::new();
+    /// As [`Batch::new`] does.
+    pub(super) fn part_twins(&mut self, session: &Session<'_>, twins: &HashSet<Identity>) {
+        let mut first: HashMap<Identity, usize> = HashMap::new();
+        let mut out: Vec<(usize, usize)> = Vec::new();
         for (at, item) in self.items.iter().enumerate() {
             let Ok(values) = &item.values else { continue };
-            for (identity, reason) in session.identities(item.row.table, values) {
-                places.entry(identity).or_default().push((at, reason));
-            }
-        }
-        for (identity, found) in places {
-            if found.len() > 1 || twins.contains(&identity) {
-                for (at, reason) in found {
-                    self.items[at].refuse(reason);
+            for (rule, identity) in session.identities(item.row.table, values) {
+                if twins.contains(&identity) {
+                    out.push((at, rule));
+                }
+                match first.entry(identity) {
+                    Entry::Occupied(other) => out.extend([(*other.get(), rule), (at, rule)]),
+                    Entry::Vacant(place) => {
+                        place.insert(at);
+                    }
                 }
             }
+        }
+        for (at, rule) in out {
+            let reason = session.shared(self.items[at].row.table, rule);
+            self.items[at].refuse(reason);
         }
     }
 
@@ -209,39 +222,57 @@ impl Session<'_> {
         Item { row, key, values }
     }
 
-    /// What has to be unique about a row, each with the reason that speaks against a second one.
-    fn identities(&self, table: usize, values: &[Value]) -> Vec<(Identity, Reason)> {
+    /// What has to be unique about a row, each with its rule: 0 is the key, the others are the unique ones of the table.
+    fn identities(&self, table: usize, values: &[Value]) -> Vec<(usize, Identity)> {
         let declared = &self.tables()[table];
-        let mut found = Vec::new();
-        let mut add = |rule: usize, columns: &[String], hazard: u16, problem: &str| {
-            let mut identity = format!("{table} {rule} ").into_bytes();
+        let mut found = Vec::with_capacity(declared.unique.len() + 1);
+        let mut add = |rule: usize, columns: &[String]| {
+            let mut identity = Vec::with_capacity(64);
+            identity.extend((table as u64).to_be_bytes());
+            identity.extend((rule as u64).to_be_bytes());
             for name in columns {
                 match declared.index_of(name).and_then(|at| values.get(at)) {
                     None | Some(Value::Null) => return,
                     Some(value) => put(&mut identity, value),
                 }
             }
-            let reason = Reason { column: columns.join(", "), hazard, problem: problem.to_owned() };
-            found.push((identity, reason));
+            found.push((rule, identity));
         };
-        let spelled = "is also there in another spelling, which is the same id in the new store";
-        add(0, &declared.key, number::SPELLED_TWICE, spelled);
-        for (rule, unique) in declared.unique.iter().enumerate() {
+        add(0, &declared.key);
+        for (rule, unique) in (1..).zip(&declared.unique) {
             let counts = unique.only_where.as_ref().is_none_or(|column| {
                 declared.index_of(column).and_then(|at| values.get(at)) == Some(&Value::Bool(true))
             });
             if counts {
-                let shared = "has the same values as another row, and they are unique in the new store";
-                add(rule + 1, &unique.columns, number::DUPLICATE, shared);
+                add(rule, &unique.columns);
             }
         }
         found
     }
 
+    /// What speaks against a second row with the same values under a rule.
+    fn shared(&self, table: usize, rule: usize) -> Reason {
+        let declared = &self.tables()[table];
+        let (columns, hazard, problem) = match rule.checked_sub(1).and_then(|rule| declared.unique.get(rule))
+        {
+            Some(unique) => (
+                &unique.columns,
+                number::DUPLICATE,
+                "has the same values as another row, and they are unique in the new store",
+            ),
+            None => (
+                &declared.key,
+                number::SPELLED_TWICE,
+                "is also there in another spelling, which is the same id in the new store",
+            ),
+        };
+        Reason { column: columns.join(", "), hazard, problem: problem.to_owned() }
+    }
+
     /// The same of a raw row that would convert.
     pub(super) fn identities_of(&self, table: usize, key: &[Raw], raw: &[Raw]) -> Vec<Identity> {
         let values = self.converter.row(table, key, raw);
-        let of = |values: Vec<Value>| self.identities(table, &values).into_iter().map(|(it, _)| it).collect();
+        let of = |values: Vec<Value>| self.identities(table, &values).into_iter().map(|(_, it)| it).collect();
         values.map(of).unwrap_or_default()
     }
 
@@ -266,11 +297,23 @@ impl Session<'_> {
     }
 }
 
+/// How far a chunk of a table goes.
+pub(super) struct ChunkEnd {
+    /// Key of the last row read.
+    pub last: Option<RawKey>,
+    /// Whether it is the last of its table.
+    pub end: bool,
+    pub rows: u64,
+    pub bytes: u64,
+    /// The last captured change that the read contains.
+    pub seq: i64,
+}
+
 /// Where a batch goes.
 #[derive(Clone, Copy)]
 pub(super) enum Destination<'a> {
     /// Into a table, as a chunk of it.
-    Chunk { table: usize, number: i64, chunk: &'a Chunk, bytes: u64 },
+    Chunk { table: usize, number: i64, of: &'a ChunkEnd },
     /// As what has become of its rows, up to a captured change.
     Changes(i64),
 }
@@ -279,15 +322,15 @@ pub(super) enum Destination<'a> {
 pub(super) async fn send(session: &Session<'_>, batch: &mut Batch, to: Destination<'_>) -> Result<ChunkDone> {
     loop {
         let done = match to {
-            Destination::Chunk { table, number, chunk, bytes } => {
+            Destination::Chunk { table, number, of } => {
                 let copy = CopyChunk {
                     table,
                     number,
-                    last: chunk.rows.last().map(|(key, _)| key.clone()).unwrap_or_default(),
-                    end: chunk.end,
-                    source_rows: chunk.rows.len() as u64,
-                    source_bytes: bytes,
-                    seq: chunk.seq,
+                    last: of.last.clone().unwrap_or_default(),
+                    end: of.end,
+                    source_rows: of.rows,
+                    source_bytes: of.bytes,
+                    seq: of.seq,
                     rows: batch.stored().into_iter().map(|(_, _, values)| values.clone()).collect(),
                     quarantined: batch.quarantined(),
                     replace: batch.replace.iter().map(|(_, key)| key.clone()).collect(),
@@ -348,21 +391,25 @@ fn bytes(values: &[Value]) -> Vec<u8> {
 }
 
 fn put(into: &mut Vec<u8>, value: &Value) {
-    let (tag, content): (u8, Vec<u8>) = match value {
-        Value::Null => (0, Vec::new()),
-        Value::Bool(it) => (1, vec![u8::from(*it)]),
-        Value::Int(it) => (2, it.to_be_bytes().to_vec()),
-        Value::Double(it) => (3, it.to_bits().to_be_bytes().to_vec()),
-        Value::Decimal(it) => (4, it.as_bytes().to_vec()),
-        Value::Text(it) => (5, it.as_bytes().to_vec()),
-        Value::Uuid(it) => (6, it.as_bytes().to_vec()),
-        Value::Json(it) => (7, it.as_str().as_bytes().to_vec()),
-        Value::Timestamp(it) => (8, it.as_micros().to_be_bytes().to_vec()),
-        Value::Date(it) => (9, it.to_string().into_bytes()),
-        Value::Bytes(it) => (10, it.clone()),
-        Value::Vector(it) => (11, it.iter().flat_map(|number| number.to_bits().to_be_bytes()).collect()),
+    let mut part = |tag: u8, content: &[u8]| {
+        into.push(tag);
+        into.extend((content.len() as u64).to_be_bytes());
+        into.extend(content);
     };
-    into.push(tag);
-    into.extend((content.len() as u64).to_be_bytes());
-    into.extend(content);
+    match value {
+        Value::Null => part(0, &[]),
+        Value::Bool(it) => part(1, &[u8::from(*it)]),
+        Value::Int(it) => part(2, &it.to_be_bytes()),
+        Value::Double(it) => part(3, &it.to_bits().to_be_bytes()),
+        Value::Decimal(it) => part(4, it.as_bytes()),
+        Value::Text(it) => part(5, it.as_bytes()),
+        Value::Uuid(it) => part(6, it.as_bytes()),
+        Value::Json(it) => part(7, it.as_str().as_bytes()),
+        Value::Timestamp(it) => part(8, &it.as_micros().to_be_bytes()),
+        Value::Date(it) => part(9, it.to_string().as_bytes()),
+        Value::Bytes(it) => part(10, it),
+        Value::Vector(it) => {
+            part(11, &it.iter().flat_map(|number| number.to_bits().to_be_bytes()).collect::<Vec<_>>());
+        }
+    }
 }

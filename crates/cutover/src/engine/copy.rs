@@ -2,11 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use changeover_core::cutover::{Chunk, ChunkDone, ChunkRead, Progress, Raw, TableProgress};
+use changeover_core::cutover::{ChunkDone, ChunkRead, Progress, Raw, TableProgress};
 use changeover_core::{Error, ErrorKind, Result};
 use serde_json::json;
 
-use super::batch::{Batch, Destination, Row, send};
+use super::batch::{Batch, ChunkEnd, Destination, Identity, Row, send};
 use super::fail;
 use super::session::{Session, nothing};
 use super::{Copied, Step};
@@ -33,34 +33,42 @@ impl Session<'_> {
             "quarantined": progress.quarantined.0,
             "milliseconds": u64::try_from(begun.at.elapsed().as_millis()).unwrap_or(u64::MAX),
         });
+        self.index().await?;
         self.enter(&[Phase::Copying], Phase::CatchingUp, &facts).await
+    }
+
+    /// The lease outlives this: nobody else can take it while the run's row is locked.
+    async fn index(&self) -> Result<()> {
+        self.say(&Step::Indexing);
+        self.target().index(&self.lease, self.entry("indexed", &nothing())?).await?;
+        fail::point("index.after").await;
+        Ok(())
     }
 
     async fn copy_table(&mut self, table: usize, mut done: TableProgress, begun: &Begun) -> Result<()> {
         let mut next = Some(self.read_chunk(table, done.last.clone()).await?);
-        while let Some(chunk) = next.take() {
-            let last = chunk.rows.last().map(|(key, _)| key.clone());
-            let ahead = (!chunk.end).then_some(()).and(last);
+        while let Some((end, batch)) = next.take() {
+            let ahead = if end.end { None } else { end.last.clone() };
             let read = async {
-                match ahead.clone() {
+                match ahead {
                     Some(after) => self.read_chunk(table, Some(after)).await.map(Some),
                     None => Ok(None),
                 }
             };
-            let (stored, read) = tokio::join!(self.store_chunk(table, done.chunks + 1, &chunk), read);
-            let stored = stored?;
-            self.twins.extend(stored.twins);
+            let (stored, read) = tokio::join!(self.store_chunk(table, done.chunks + 1, &end, batch), read);
+            self.twins.extend(stored?);
             next = read?;
             done.chunks += 1;
-            done.rows += chunk.rows.len() as u64;
-            done.bytes += stored.bytes;
+            done.rows += end.rows;
+            done.bytes += end.bytes;
             self.tell(table, &done, begun);
             fail::point("copy.stored").await;
         }
         Ok(())
     }
 
-    async fn read_chunk(&self, table: usize, after: Option<Vec<Raw>>) -> Result<Chunk> {
+    /// The next chunk of a table, converted.
+    async fn read_chunk(&self, table: usize, after: Option<Vec<Raw>>) -> Result<(ChunkEnd, Batch)> {
         let declared = &self.tables()[table];
         let begin = Instant::now();
         let read = ChunkRead {
@@ -84,20 +92,32 @@ impl Session<'_> {
             let pause = begin.elapsed().mul_f64((1.0 - self.terms.busy) / self.terms.busy);
             tokio::time::sleep(pause.min(Duration::from_secs(10))).await;
         }
-        Ok(chunk)
+        let end = ChunkEnd {
+            last: chunk.rows.last().map(|(key, _)| key.clone()),
+            end: chunk.end,
+            rows: chunk.rows.len() as u64,
+            bytes: chunk.rows.iter().flat_map(|(_, row)| row).map(|raw| raw.size() as u64).sum(),
+            seq: chunk.seq,
+        };
+        let rows = chunk.rows.into_iter().map(|(key, raw)| Row { table, key, raw: Some(raw) });
+        Ok((end, Batch::converted(self, rows.collect())))
     }
 
-    async fn store_chunk(&self, table: usize, number: i64, chunk: &Chunk) -> Result<Stored> {
-        let rows =
-            chunk.rows.iter().map(|(key, raw)| Row { table, key: key.clone(), raw: Some(raw.clone()) });
-        let mut batch = Batch::new(self, rows.collect(), &self.twins);
-        let bytes = chunk.rows.iter().flat_map(|(_, row)| row).map(|raw| raw.size() as u64).sum();
-        match send(self, &mut batch, Destination::Chunk { table, number, chunk, bytes }).await? {
+    /// What its rows in quarantine share with others.
+    async fn store_chunk(
+        &self,
+        table: usize,
+        number: i64,
+        end: &ChunkEnd,
+        mut batch: Batch,
+    ) -> Result<Vec<Identity>> {
+        batch.part_twins(self, &self.twins);
+        match send(self, &mut batch, Destination::Chunk { table, number, of: end }).await? {
             ChunkDone::Repeated => Err(Error::new(
                 ErrorKind::Contention,
                 "a chunk was stored before: its reply was lost, or another coordinator is at work",
             )),
-            _ => Ok(Stored { twins: batch.twins(self), bytes }),
+            _ => Ok(batch.twins(self)),
         }
     }
 
@@ -122,11 +142,6 @@ impl Session<'_> {
             left: (rate > 0.0).then(|| Duration::from_secs_f64((left / rate).min(1e9))),
         }));
     }
-}
-
-struct Stored {
-    twins: Vec<super::batch::Identity>,
-    bytes: u64,
 }
 
 /// When the copy began, or was gone on with, and what was there already.

@@ -25,13 +25,14 @@ pub(super) enum Cut {
 impl Session<'_> {
     /// One try. The writers stand still from its fence to the switch, or until it goes back.
     pub(super) async fn cut(&mut self, links_early: bool) -> Result<Cut> {
-        self.catch_up(self.terms.max_lag).await?;
-        self.target().renew(&self.lease).await?;
         self.cutover.check_captured(&self.run).await?;
         self.cutover.check_unchanged(&self.run).await?;
         if links_early {
             self.link().await?;
         }
+        self.prove_recent().await?;
+        self.catch_up(self.terms.max_lag).await?;
+        self.target().renew(&self.lease).await?;
         fail::point("fence.before").await;
         let begin = Instant::now();
         let within = FENCE_WAITS.min(self.terms.max_pause / 2);

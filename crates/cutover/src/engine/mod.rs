@@ -77,6 +77,8 @@ pub enum Step {
     Phase(Phase),
     /// A chunk was stored.
     Copied(Copied),
+    /// Everything is copied, and the indexes that were left off for that are being built.
+    Indexing,
     /// Captured changes were applied; so many are left.
     Followed {
         /// Captured changes that are not applied yet.

@@ -1,6 +1,6 @@
 //! The comparison: once with writers on, and once more of what was changed since, when they are stopped.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Instant;
@@ -22,6 +22,12 @@ const LOOKS: usize = 4;
 /// Rows that may differ under writes and are looked at again: beyond that something is wrong, or the follower far behind.
 const LISTED: usize = 20_000;
 
+/// Changed rows that may be left to compare when the writers stand still, if they leave time for fewer.
+const FEW: usize = 500;
+
+/// How often changed rows are compared before: writers who change more than this meanwhile wait longer.
+const ROUNDS: usize = 8;
+
 /// Mismatches that an error and the record name.
 const NAMED: usize = 20;
 
@@ -31,7 +37,7 @@ impl Session<'_> {
         fail::point("verify.before").await;
         let begin = Instant::now();
         let since = self.applied;
-        self.proof = Some(Proof { since, suspects: Vec::new(), took: begin.elapsed() });
+        self.proof = Some(Proof { since, suspects: Vec::new(), left: Vec::new(), took: begin.elapsed() });
         // Beside the follower, which must not be stopped in the middle of what it does.
         let verifier = Arc::new(self.verifier()?.within(Limits { listed: LISTED, ..Limits::default() }));
         let excused = self.excused().await?;
@@ -58,7 +64,7 @@ impl Session<'_> {
             return self.refuse(&seen.mismatches, count).await;
         }
         let suspects = self.look_again(&verifier, seen.suspects).await?;
-        self.proof = Some(Proof { since, suspects, took });
+        self.proof = Some(Proof { since, suspects, left: Vec::new(), took });
         fail::point("verify.after").await;
         Ok(())
     }
@@ -90,6 +96,28 @@ impl Session<'_> {
         Ok(suspects)
     }
 
+    /// Compares what was changed since, so that little is left for when nobody writes any more.
+    pub(super) async fn prove_recent(&mut self) -> Result<()> {
+        let verifier = self.verifier()?;
+        for _ in 0..ROUNDS {
+            self.catch_up(0).await?;
+            let Some(proof) = &self.proof else { return Ok(()) };
+            let changed = self.changed_since(proof).await?;
+            if changed.len() <= FEW {
+                return Ok(());
+            }
+            let upto = self.applied;
+            let excused = self.excused().await?;
+            let left: Vec<_> =
+                verifier.differing_of(&changed, &excused).await?.into_iter().map(|(key, _)| key).collect();
+            // What differs was changed once more, or is wrong; the last comparison tells.
+            if let Some(proof) = &mut self.proof {
+                (proof.since, proof.left) = (upto, left);
+            }
+        }
+        Ok(())
+    }
+
     /// Nobody writes any more: what was changed since the comparison, and the number of rows, or everything if there is time.
     pub(super) async fn prove_frozen(&mut self) -> Result<Document> {
         let verifier = self.verifier()?;
@@ -107,7 +135,7 @@ impl Session<'_> {
             return Ok(Cutover::facts_of(&whole));
         }
         let mut wrong = verifier.recheck(&proof.suspects, &excused).await?;
-        let changed = self.changed_since(proof.since).await?;
+        let changed = self.changed_since(proof).await?;
         wrong.extend(verifier.changed(&changed, &excused).await?);
         if !wrong.is_empty() {
             self.refuse(&wrong, wrong.len() as u64).await?;
@@ -117,10 +145,11 @@ impl Session<'_> {
         Ok(facts)
     }
 
-    async fn changed_since(&self, since: i64) -> Result<Vec<ChangedKey>> {
-        let mut seen = HashSet::new();
-        let mut changed = Vec::new();
-        let mut after = since;
+    async fn changed_since(&self, proof: &Proof) -> Result<Vec<ChangedKey>> {
+        let mut seen: HashSet<_> =
+            proof.left.iter().map(|it| super::follow::name_of(&it.table, &it.key)).collect();
+        let mut changed = proof.left.clone();
+        let mut after = proof.since;
         loop {
             let dirty = self.source().dirty(after, super::session::PAGE).await?;
             let Some(last) = dirty.keys.last() else { return Ok(changed) };
@@ -149,14 +178,8 @@ impl Session<'_> {
                 None => break,
             }
         }
-        let mut old: BTreeMap<&str, u64> = BTreeMap::new();
-        for table in self.tables() {
-            *old.entry(&table.target).or_default() +=
-                self.cutover.source_witness.count(&table.source).await?;
-        }
         let mut tables = Vec::new();
-        for (target, source_rows) in old {
-            let target_rows = self.cutover.target_witness.count(target).await?;
+        for (target, (source_rows, target_rows)) in self.counted().await? {
             let quarantined = out.get(target).copied().unwrap_or(0);
             if source_rows != target_rows + quarantined {
                 self.target().renew(&self.lease).await?;
@@ -177,6 +200,30 @@ impl Session<'_> {
             }));
         }
         Ok(json!({ "whole": false, "tables": tables }))
+    }
+
+    /// Rows of each table of the new store, on both sides.
+    async fn counted(&self) -> Result<BTreeMap<&str, (u64, u64)>> {
+        let targets: BTreeSet<&str> = self.tables().iter().map(|table| &*table.target).collect();
+        let old = async {
+            let mut rows: BTreeMap<&str, u64> = BTreeMap::new();
+            for table in self.tables() {
+                *rows.entry(&table.target).or_default() +=
+                    self.cutover.source_witness.count(&table.source).await?;
+            }
+            Ok::<_, Error>(rows)
+        };
+        let new = async {
+            let mut rows = Vec::new();
+            for target in &targets {
+                rows.push(self.cutover.target_witness.count(target).await?);
+            }
+            Ok(rows)
+        };
+        // The writers wait: both stores count at once.
+        let (old, new) = tokio::try_join!(old, new)?;
+        let pairs = old.into_iter().zip(new).map(|((target, old), new)| (target, (old, new)));
+        Ok(pairs.collect())
     }
 
     /// Records what is wrong and says so. Stores that another coordinator has moved on by now are not what was compared.

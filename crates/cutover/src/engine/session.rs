@@ -14,7 +14,7 @@ use super::terms::{Kept, Terms};
 use super::{Cutover, Step};
 use crate::convert::Converter;
 use crate::phase::Phase;
-use crate::verify::{Excuse, ExcusedKeys, Suspect, Verifier, World};
+use crate::verify::{ChangedKey, Excuse, ExcusedKeys, Suspect, Verifier, World};
 
 /// Rows asked for at once where they are looked at one by one.
 pub(super) const PAGE: u32 = 1_000;
@@ -50,6 +50,8 @@ pub(super) struct Proof {
     pub since: i64,
     /// What was written to so often that it could not be compared.
     pub suspects: Vec<Suspect>,
+    /// The same of rows changed since the walk.
+    pub left: Vec<ChangedKey>,
     /// How long the walk over all rows took.
     pub took: std::time::Duration,
 }

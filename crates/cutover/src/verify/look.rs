@@ -82,21 +82,35 @@ impl Verifier {
     ///
     /// Those of the witnesses.
     pub async fn changed(&self, keys: &[ChangedKey], excused: &dyn Excused) -> Result<Vec<Mismatch>> {
+        Ok(self.differing_of(keys, excused).await?.into_iter().map(|(_, mismatch)| mismatch).collect())
+    }
+
+    /// As [`Verifier::changed`], each with the key that it is about: to look at those alone once more.
+    ///
+    /// # Errors
+    ///
+    /// Those of the witnesses.
+    pub async fn differing_of(
+        &self,
+        keys: &[ChangedKey],
+        excused: &dyn Excused,
+    ) -> Result<Vec<(ChangedKey, Mismatch)>> {
         let mut found = Vec::new();
         for keys in keys.chunks(AT_ONCE) {
             for relation in &self.relations {
-                let of = |it: &ChangedKey| Some((part_of(relation, &it.table)?, it.key.clone()));
-                let of: Vec<_> = keys.iter().filter_map(of).collect();
-                let alone = of.iter().map(|it| vec![it.clone()]).collect();
-                let mut sought = Vec::new();
+                let of =
+                    keys.iter().filter_map(|it| Some((it, part_of(relation, &it.table)?, it.key.clone())));
+                let of: Vec<_> = of.collect();
+                let alone = of.iter().map(|(_, part, declared)| vec![(*part, declared.clone())]).collect();
+                let (mut sought, mut about) = (Vec::new(), Vec::new());
                 let entries = self.entries(relation, alone, excused).await?;
-                for ((part, declared), entries) in of.into_iter().zip(entries) {
+                for ((which, part, declared), entries) in of.into_iter().zip(entries) {
                     let key = match entries.first() {
                         Some(entry) if entry.row.key.is_some() => entry.row.key.clone(),
                         Some(entry) if entry.excuse.is_some() => None,
                         Some(_) => {
                             let difference = Difference { key: None, entries, found: 0 };
-                            found.push(self.judge(relation, &difference).await?);
+                            found.push((which.clone(), self.judge(relation, &difference).await?));
                             None
                         }
                         None => relation.parts[part].key_from_raw(&declared),
@@ -106,9 +120,10 @@ impl Verifier {
                     let mut rows = vec![(part, declared)];
                     rows.extend(candidates(relation, &key));
                     sought.push(Sought { key, rows });
+                    about.push(which);
                 }
-                for (_, difference) in self.look_up(relation, sought, excused).await? {
-                    found.push(self.judge(relation, &difference).await?);
+                for (at, difference) in self.look_up(relation, sought, excused).await? {
+                    found.push((about[at].clone(), self.judge(relation, &difference).await?));
                 }
             }
         }

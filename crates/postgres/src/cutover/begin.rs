@@ -48,7 +48,7 @@ pub(super) async fn begin(tx: &Tx<'_>, module: &str, new: &NewRun, entry: &Entry
 
     let kept = shape::to_json(&new.tables);
     let shape = Shape::load(tx, &kept, &new.tenant).await?;
-    let taken = TakenOff::take(tx, module, &shape).await.map_err(|error| error.applied(Applied::No))?;
+    let mut taken = TakenOff::take(tx, module, &shape).await.map_err(|error| error.applied(Applied::No))?;
     if let Some(table) = taken.filled(tx).await? {
         return Err(Error::new(
             ErrorKind::AlreadyExists,
@@ -56,6 +56,7 @@ pub(super) async fn begin(tx: &Tx<'_>, module: &str, new: &NewRun, entry: &Entry
         )
         .applied(Applied::No));
     }
+    taken.take_indexes(tx, &shape).await?;
 
     let targets: Vec<String> = shape.targets().iter().map(|it| relation(it)).collect();
     let log = new.log.unwrap_or_else(|| LogId(Uuid::new_v4()));

@@ -4,7 +4,7 @@ use changeover_core::cutover::{Entry, Lease, Reference, Seal, Table, Value};
 use changeover_core::{Applied, Error, Result, TenantId};
 
 use super::connections::{Tx, ident, literal, relation};
-use super::lease::{Held, append, keep};
+use super::lease::{Held, append, keep, out, to_json};
 use super::load::check_phase;
 use super::shape::{self, Shape};
 use super::structure::TakenOff;
@@ -59,6 +59,26 @@ pub(super) async fn unlinked(
     );
     let rows = tx.query(&sql, &[]).await?;
     rows.iter().map(|row| child.values(row, 0, &child.key)).collect()
+}
+
+pub(super) async fn index(
+    tx: &Tx<'_>,
+    module: &str,
+    held: &Held,
+    lease: &Lease,
+    entry: &Entry,
+) -> Result<usize> {
+    check_phase(held)?;
+    let mut taken = TakenOff::from_json(&held.taken_off)?;
+    let built = taken.index(tx).await?;
+    if built > 0 {
+        let taken = to_json(&taken.to_json())?;
+        tx.execute("UPDATE cutover.run SET taken_off = $2 WHERE run = $1", &[&held.run, &out(&taken)])
+            .await?;
+        append(tx, module, held.run, entry).await?;
+    }
+    keep(tx, lease).await?;
+    Ok(built)
 }
 
 pub(super) async fn link(tx: &Tx<'_>, module: &str, held: &Held, lease: &Lease, entry: &Entry) -> Result<()> {

@@ -192,14 +192,17 @@ pub(super) async fn remove(tx: &Tx<'_>, table: &TableShape, keys: &[Vec<Value>])
         .enumerate()
         .map(|(part, place)| format!("t.{} = k.k{part}", ident(&table.column(*place).name)))
         .collect();
-    let returned = table.names(&table.all(), "t.");
+    let target = relation(&table.target);
+    // One look into the index for each key, whatever the planner knows of tables that were filled a moment ago.
     let mut sql = format!(
-        "WITH gone AS (DELETE FROM {} AS t USING unnest({}) AS k ({}) WHERE {}{} RETURNING {returned})",
-        relation(&table.target),
+        "WITH found AS MATERIALIZED (SELECT f.rel, f.place FROM unnest({}) AS k ({}) CROSS JOIN LATERAL ( \
+             SELECT t.tableoid AS rel, t.ctid AS place FROM {target} AS t WHERE {}{} OFFSET 0) AS f), \
+         gone AS (DELETE FROM {target} AS t USING found AS f WHERE t.ctid = f.place AND t.tableoid = f.rel RETURNING {})",
         casts.join(", "),
         list(0..table.key.len(), |part| format!("k{part}")),
         matches.join(" AND "),
-        table.of_tenant("t.")
+        table.of_tenant("t."),
+        table.names(&returned(table), "t.")
     );
     let of_also = |number: usize, also: &AlsoShape| {
         let same = |(there, place): &(String, usize)| {
@@ -213,9 +216,20 @@ pub(super) async fn remove(tx: &Tx<'_>, table: &TableShape, keys: &[Vec<Value>])
         sql.push_str(&of_also(number, also));
     }
     sql.push_str(" SELECT count(*) FROM gone");
-    // The tables were filled a moment ago, and nobody counted their rows for the planner.
-    tx.batch("SET LOCAL enable_seqscan = off").await?;
+    tx.batch(
+        "SET LOCAL enable_seqscan = off; SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off",
+    )
+    .await?;
     tx.query(&sql, &params).await.map(drop)
+}
+
+/// What is asked of removed rows: by what other tables know them.
+fn returned(table: &TableShape) -> Vec<usize> {
+    let of_also = table.also.iter().flat_map(|also| &also.key).map(|(_, place)| *place);
+    let mut all: Vec<usize> = table.key.iter().copied().chain(of_also).collect();
+    all.sort_unstable();
+    all.dedup();
+    all
 }
 
 /// Stores rows, and in other tables what those hold of them.

@@ -325,6 +325,13 @@ impl CutoverTarget for PostgresTarget {
         })
     }
 
+    async fn index(&self, lease: &Lease, entry: Entry) -> Result<usize> {
+        in_transaction!(self, "cutover.index", |tx| {
+            let held = hold_leased(&tx, &self.module, lease).await?;
+            link::index(&tx, &self.module, &held, lease, &entry).await
+        })
+    }
+
     async fn link(&self, lease: &Lease, entry: Entry) -> Result<()> {
         in_transaction!(self, "cutover.link", |tx| {
             let held = hold_leased(&tx, &self.module, lease).await?;

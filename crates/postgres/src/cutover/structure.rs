@@ -1,12 +1,12 @@
-//! What a run takes off the tables for the load, and puts back exactly: foreign keys and forced row security. On tables that
-//! have no gate of their own it puts one meanwhile.
+//! What a run takes off the tables for the load, and puts back exactly: foreign keys, indexes that nothing needs until then, and
+//! forced row security. On tables that have no gate of their own it puts one meanwhile.
 
 use changeover_core::{Error, ErrorKind, Result};
 use serde_json::{Value as Document, json};
 
 use super::connections::{Tx, ident, list, literal, relation};
 use super::raw::unreadable;
-use super::shape::Shape;
+use super::shape::{Shape, TableShape};
 
 /// The name of the gate on tables that are not of ours.
 const GUARD: &str = "changeover_guard";
@@ -14,6 +14,8 @@ const GUARD: &str = "changeover_guard";
 /// What was taken off.
 pub(super) struct TakenOff {
     keys: Vec<ForeignKey>,
+    /// Until everything is copied.
+    indexes: Vec<Index>,
     /// Tables whose row security was forced.
     forced: Vec<String>,
     /// Every table of the module here, those that are derived included.
@@ -32,8 +34,15 @@ struct ForeignKey {
     comment: Option<String>,
 }
 
+struct Index {
+    table: String,
+    name: String,
+    definition: String,
+    comment: Option<String>,
+}
+
 impl TakenOff {
-    /// Takes off what stands in the way of the copier; names come with their schema.
+    /// Takes off what stands in the way of the copier; names come with their schema. The tables are empty.
     pub(super) async fn take(tx: &Tx<'_>, module: &str, shape: &Shape) -> Result<Self> {
         // Names are printed with their schema where the path does not have it.
         tx.batch("SET LOCAL search_path = pg_catalog, pg_temp").await?;
@@ -55,6 +64,7 @@ impl TakenOff {
             .await?;
         let mut taken = Self {
             keys: Vec::new(),
+            indexes: Vec::new(),
             forced: Vec::new(),
             tables: Vec::new(),
             partitions: Vec::new(),
@@ -108,6 +118,69 @@ impl TakenOff {
         Ok(taken)
     }
 
+    /// Takes off the indexes that only readers want: one built over all rows costs a fraction of one kept up row by row. What is
+    /// unique stays, and so does what rows are found by their declared key with.
+    pub(super) async fn take_indexes(&mut self, tx: &Tx<'_>, shape: &Shape) -> Result<()> {
+        let mut targets: Vec<&str> = shape.tables.iter().map(|table| &*table.target).collect();
+        targets.sort_unstable();
+        targets.dedup();
+        for target in targets {
+            // Not one of a partition alone, and nothing about it that its definition does not say.
+            let rows = tx
+                .query(
+                    "SELECT i.indrelid::regclass::text, i.indexrelid::regclass::text, pg_catalog.pg_get_indexdef(i.indexrelid), \
+                            pg_catalog.obj_description(i.indexrelid, 'pg_class'), \
+                            ARRAY(SELECT a.attname::text FROM pg_catalog.unnest(i.indkey) AS k (attnum) \
+                                    LEFT JOIN pg_catalog.pg_attribute AS a ON a.attrelid = i.indrelid AND a.attnum = k.attnum) \
+                       FROM pg_catalog.pg_index AS i JOIN pg_catalog.pg_class AS c ON c.oid = i.indexrelid \
+                      WHERE i.indrelid = pg_catalog.to_regclass($1) AND NOT i.indisunique AND NOT i.indisexclusion \
+                        AND i.indisvalid AND NOT i.indisclustered AND NOT i.indisreplident \
+                        AND c.reltablespace = 0 AND NOT c.relispartition \
+                        AND NOT EXISTS (SELECT FROM pg_catalog.pg_attribute AS a WHERE a.attrelid = c.oid AND a.attstattarget >= 0) \
+                      ORDER BY 2",
+                    &[&relation(target)],
+                )
+                .await?;
+            for row in rows {
+                // An expression has no name.
+                let columns: Vec<Option<String>> = row.get(4);
+                if of_target(shape, target).any(|table| is_within(&columns, table)) {
+                    continue;
+                }
+                let name: String = row.get(1);
+                tx.batch(&format!("DROP INDEX {name}")).await?;
+                self.indexes.push(Index {
+                    table: row.get(0),
+                    name,
+                    definition: row.get(2),
+                    comment: row.get(3),
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// Builds the indexes, and counts rows for the planner: before this it takes a table for empty.
+    pub(super) async fn index(&mut self, tx: &Tx<'_>) -> Result<usize> {
+        tx.batch("SET LOCAL search_path = pg_catalog, pg_temp").await?;
+        let built = self.build(tx).await?;
+        tx.batch(&format!("ANALYZE {}", self.tables.join(", "))).await?;
+        Ok(built)
+    }
+
+    async fn build(&mut self, tx: &Tx<'_>) -> Result<usize> {
+        let indexes = std::mem::take(&mut self.indexes);
+        for Index { table, name, definition, comment } in &indexes {
+            // That of a partitioned table is printed as of it alone; what is made is one for every partition as well.
+            tx.batch(&definition.replacen(&format!(" ON ONLY {table} "), &format!(" ON {table} "), 1))
+                .await?;
+            if let Some(comment) = comment {
+                tx.batch(&format!("COMMENT ON INDEX {name} IS {}", literal(comment))).await?;
+            }
+        }
+        Ok(indexes.len())
+    }
+
     /// The first of the tables that holds a row.
     pub(super) async fn filled(&self, tx: &Tx<'_>) -> Result<Option<&str>> {
         for table in &self.tables {
@@ -139,8 +212,7 @@ impl TakenOff {
                 .applied(changeover_core::Applied::No)
             })?;
         }
-        // Statistics for the readers of the first minute, while nobody waits.
-        tx.batch(&format!("ANALYZE {}", self.tables.join(", "))).await
+        Ok(())
     }
 
     /// Takes the foreign keys off again.
@@ -152,7 +224,8 @@ impl TakenOff {
     }
 
     /// Everything as it was before the run.
-    pub(super) async fn put_back(&self, tx: &Tx<'_>, is_linked: bool) -> Result<()> {
+    pub(super) async fn put_back(&mut self, tx: &Tx<'_>, is_linked: bool) -> Result<()> {
+        self.build(tx).await?;
         for key in &self.keys {
             let (table, name) = (&key.table, ident(&key.name));
             if !is_linked {
@@ -219,8 +292,10 @@ impl TakenOff {
             json!({ "table": it.table, "name": it.name, "definition": it.definition, "deferrable": it.is_deferrable,
                     "deferred": it.is_deferred, "comment": it.comment })
         };
+        let index = |it: &Index| json!({ "table": it.table, "name": it.name, "definition": it.definition, "comment": it.comment });
         json!({
-            "keys": self.keys.iter().map(key).collect::<Vec<_>>(), "forced": self.forced, "tables": self.tables,
+            "keys": self.keys.iter().map(key).collect::<Vec<_>>(),
+            "indexes": self.indexes.iter().map(index).collect::<Vec<_>>(), "forced": self.forced, "tables": self.tables,
             "partitions": self.partitions, "guarded": self.guarded,
         })
     }
@@ -249,14 +324,36 @@ impl TakenOff {
                 comment: text(it, "comment"),
             })
         };
+        let index = |it: &Document| {
+            Some(Index {
+                table: text(it, "table")?,
+                name: text(it, "name")?,
+                definition: text(it, "definition")?,
+                comment: text(it, "comment"),
+            })
+        };
+        // A run of an earlier release took off no indexes.
+        let indexes = document.get("indexes").and_then(Document::as_array);
         Some(Self {
             keys: document.get("keys")?.as_array()?.iter().map(key).collect::<Option<_>>()?,
+            indexes: indexes.into_iter().flatten().map(index).collect::<Option<_>>()?,
             forced: texts("forced")?,
             tables: texts("tables")?,
             partitions: texts("partitions")?,
             guarded: texts("guarded")?,
         })
     }
+}
+
+fn of_target<'a>(shape: &'a Shape, target: &'a str) -> impl Iterator<Item = &'a TableShape> {
+    shape.tables.iter().filter(move |table| table.target == target)
+}
+
+/// Whether these columns are of the declared key, or say the tenant.
+fn is_within(columns: &[Option<String>], table: &TableShape) -> bool {
+    let tenant = table.tenant.iter().flat_map(|(places, _)| places);
+    let key: Vec<_> = table.key.iter().chain(tenant).map(|at| &table.column(*at).name).collect();
+    columns.iter().all(|column| column.as_ref().is_some_and(|column| key.contains(&column)))
 }
 
 pub(super) fn forced_text(table: &str) -> String {

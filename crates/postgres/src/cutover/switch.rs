@@ -135,7 +135,7 @@ pub(super) async fn abort(
         return Ok(None);
     }
     open_tables(tx, &held).await?;
-    let taken = TakenOff::from_json(&held.taken_off)?;
+    let mut taken = TakenOff::from_json(&held.taken_off)?;
     taken.empty(tx).await?;
     taken.put_back(tx, held.linked).await?;
     taken.remove_guards(tx).await?;
