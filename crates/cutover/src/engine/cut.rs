@@ -25,6 +25,8 @@ pub(super) enum Cut {
 impl Session<'_> {
     /// One try. The writers stand still from its fence to the switch, or until it goes back.
     pub(super) async fn cut(&mut self, links_early: bool) -> Result<Cut> {
+        // Whoever has the lease by now is named before anything else is wondered about.
+        self.target().renew(&self.lease).await?;
         self.cutover.check_captured(&self.run).await?;
         self.cutover.check_unchanged(&self.run).await?;
         if links_early {

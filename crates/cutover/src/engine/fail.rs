@@ -12,6 +12,7 @@ pub const ALL: &[&str] = &[
     "copy.read",
     "copy.stored",
     "copy.end",
+    "index.after",
     "follow.read",
     "follow.applied",
     "verify.before",

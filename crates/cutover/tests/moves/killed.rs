@@ -35,6 +35,7 @@ async fn every_place_is_named() {
 #[case("copy.read")]
 #[case("copy.stored")]
 #[case("copy.end")]
+#[case("index.after")]
 #[case("follow.read")]
 #[case("follow.applied")]
 #[case("verify.before")]

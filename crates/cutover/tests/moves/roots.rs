@@ -67,6 +67,7 @@ const PLACES: &[&str] = &[
     "copy.read",
     "copy.stored",
     "copy.end",
+    "index.after",
     "follow.read",
     "follow.applied",
     "verify.before",

@@ -63,6 +63,7 @@ async fn a_module_moves_with_every_record() {
         [
             "prepared",
             "copying",
+            "indexed",
             "catching_up",
             "verifying",
             "linked",

@@ -52,7 +52,8 @@ proptest! {
             prop_assume!(name != "opened_at" && rows[row][&name].is_some());
             prop_assume!(!["position", "sequence", "placed", "stream_id", "event_id"].contains(&&*name));
             let last = rows[row][&name].clone().unwrap();
-            rows[row].insert(name, Some(format!("{last}1")));
+            // In front: a digit more at the end of a long double is the same double.
+            rows[row].insert(name, Some(format!("9{last}")));
         }
         let found = run(with(SMALL, &old, &new));
         prop_assert_ne!(found.target_root(), before.target_root());

@@ -281,6 +281,9 @@ pub async fn schema(db: &TestDatabase) -> Vec<String> {
             WHERE NOT tgisinternal AND nspname IN ('event_store', 'audit_store', 'own') \
            UNION ALL SELECT 'table ' || c.oid::regclass || ' ' || relrowsecurity || ' ' || relforcerowsecurity || ' ' || relkind::text \
              FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace WHERE nspname IN ('event_store', 'audit_store', 'own') \
+           UNION ALL SELECT 'index ' || pg_get_indexdef(i.indexrelid) || coalesce(' ' || obj_description(i.indexrelid, 'pg_class'), '') \
+             FROM pg_index i JOIN pg_class c ON c.oid = i.indrelid JOIN pg_namespace n ON n.oid = c.relnamespace \
+            WHERE nspname IN ('event_store', 'audit_store', 'own') \
            UNION ALL SELECT 'function ' || p.oid::regprocedure FROM pg_proc p JOIN pg_namespace n ON n.oid = pronamespace \
             WHERE nspname = 'cutover') AS s (line) ORDER BY 1",
     )
