@@ -9,7 +9,7 @@ use changeover::cutover::convert::Loss;
 use changeover::{ModuleName, Uuid};
 use clap::{ArgGroup, Args, Subcommand, ValueEnum};
 
-use super::parse::{duration, loss, module, share, value};
+use super::parse::{duration, loss, module, share, size, value};
 
 #[derive(Subcommand)]
 pub enum Cutover {
@@ -236,6 +236,9 @@ pub struct Terms {
     /// The share of time in which the copy may read the file, above 0 up to 1
     #[arg(long, value_name = "SHARE", default_value_t = 1.0, value_parser = share)]
     pub busy: f64,
+    /// The copy waits while a replica of the new store is further behind than this, in bytes of its log: 64MiB, 1GiB
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    pub max_replica_lag: Option<u64>,
     /// How long another process waits for this one's turn to end after it died
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = duration)]
     pub lease: Duration,

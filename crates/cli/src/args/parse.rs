@@ -122,6 +122,21 @@ pub fn duration(text: &str) -> Result<Duration, String> {
     found.map(Duration::from_millis).ok_or_else(|| "allowed is a time like 500ms, 10s, 2m".to_owned())
 }
 
+/// `512`, `16KiB`, `64MiB`, `1GiB`.
+pub fn size(text: &str) -> Result<u64, String> {
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let number = text[..digits].parse::<u64>().ok();
+    let unit = match &text[digits..] {
+        "" => Some(1),
+        "KiB" => Some(1 << 10),
+        "MiB" => Some(1 << 20),
+        "GiB" => Some(1 << 30),
+        _ => None,
+    };
+    let found = number.zip(unit).and_then(|(number, unit)| number.checked_mul(unit));
+    found.ok_or_else(|| "allowed is a number of bytes, or one like 16KiB, 64MiB, 1GiB".to_owned())
+}
+
 pub fn loss(text: &str) -> Result<Loss, String> {
     Loss::ALL.iter().copied().find(|loss| loss.as_str() == text).ok_or_else(|| {
         let allowed: Vec<_> = Loss::ALL.iter().map(|loss| loss.as_str()).collect();
@@ -190,6 +205,14 @@ mod tests {
             ":int=1",
         ] {
             assert!(read(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn sizes_are_bytes_or_have_a_unit() {
+        assert_eq!((size("512"), size("16KiB"), size("2GiB")), (Ok(512), Ok(16 << 10), Ok(2 << 30)));
+        for bad in ["", "KiB", "1kb", "-1", "1.5MiB", "1 MiB", "17179869184GiB"] {
+            assert!(size(bad).is_err(), "{bad}");
         }
     }
 

@@ -32,6 +32,7 @@ pub(super) fn terms(given: &CutoverTerms, db: &Db) -> Result<Terms, Failure> {
         plan: given.plan.as_deref().map(fingerprint).transpose()?,
         chunk_rows: given.chunk_rows,
         busy: given.busy,
+        max_replica_lag: given.max_replica_lag,
         max_pause: given.max_pause,
         attempts: given.attempts,
         lease: given.lease,

@@ -76,6 +76,10 @@ pub trait CutoverTarget: Send + Sync {
         limit: u32,
     ) -> Result<Vec<Vec<Value>>>;
 
+    /// Bytes of the store's log that its replica furthest behind has not replayed; 0 without replicas. `Config` if that cannot be
+    /// seen.
+    async fn replicas_behind(&self) -> Result<u64>;
+
     /// Builds what `begin` left off for the copy; how many indexes that was. Called when everything is copied, before changes are
     /// followed. It takes as long as the rows need, and the lease is kept meanwhile. Again: nothing happens.
     async fn index(&self, lease: &Lease, entry: Entry) -> Result<usize>;

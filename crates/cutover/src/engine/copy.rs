@@ -12,6 +12,9 @@ use super::session::{Session, nothing};
 use super::{Copied, Step};
 use crate::phase::Phase;
 
+/// How long replicas are left alone before they are looked at again.
+const REPLICAS_CATCH_UP: Duration = Duration::from_millis(500);
+
 impl Session<'_> {
     pub(super) async fn copy(&mut self) -> Result<()> {
         if self.phase == Phase::Prepared {
@@ -45,6 +48,22 @@ impl Session<'_> {
         Ok(())
     }
 
+    /// A copy writes faster than anything else, and replicas have other work.
+    async fn wait_for_replicas(&self) -> Result<()> {
+        let Some(allowed) = self.terms.max_replica_lag else { return Ok(()) };
+        loop {
+            let behind = self.target().replicas_behind().await?;
+            if behind <= allowed {
+                return Ok(());
+            }
+            let why = format!(
+                "a replica of the new store is {behind} bytes of its log behind, {allowed} are allowed"
+            );
+            self.say(&Step::Waiting { why });
+            tokio::time::sleep(REPLICAS_CATCH_UP).await;
+        }
+    }
+
     async fn copy_table(&mut self, table: usize, mut done: TableProgress, begun: &Begun) -> Result<()> {
         let mut next = Some(self.read_chunk(table, done.last.clone()).await?);
         while let Some((end, batch)) = next.take() {
@@ -55,6 +74,7 @@ impl Session<'_> {
                     None => Ok(None),
                 }
             };
+            self.wait_for_replicas().await?;
             let (stored, read) = tokio::join!(self.store_chunk(table, done.chunks + 1, &end, batch), read);
             self.twins.extend(stored?);
             next = read?;

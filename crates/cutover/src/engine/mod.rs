@@ -105,7 +105,7 @@ pub enum Step {
     },
     /// Writers stood still.
     Paused(Pause),
-    /// A store cannot be had, or somebody else has the lease: it is tried again.
+    /// A store cannot be had, somebody else has the lease, or replicas are behind: it is tried again.
     Waiting {
         /// Why.
         why: String,

@@ -26,6 +26,8 @@ pub struct Terms {
     pub chunk_bytes: u64,
     /// The share of time in which the copy may read the file, above 0 up to 1.
     pub busy: f64,
+    /// The copy waits while a replica of the new store has more bytes of its log left to replay.
+    pub max_replica_lag: Option<u64>,
     /// The longest pause of the writers: past it a fence is opened again.
     pub max_pause: Duration,
     /// How often a fence is tried.
@@ -39,7 +41,7 @@ pub struct Terms {
 }
 
 impl Terms {
-    /// For a tenant: nothing accepted, no drill demanded; 2,000 rows or 8 MiB at once; the file may be read all the time; a pause of 10 s at most,
+    /// For a tenant: nothing accepted, no drill demanded; 2,000 rows or 8 MiB at once; the file may be read all the time, and replicas are not waited for; a pause of 10 s at most,
     /// tried 5 times, begun with at most 500 changes left; a lease of 30 s; a patience of 2 min.
     pub fn new(tenant: TenantId) -> Self {
         Self {
@@ -51,6 +53,7 @@ impl Terms {
             chunk_rows: 2_000,
             chunk_bytes: 8 << 20,
             busy: 1.0,
+            max_replica_lag: None,
             max_pause: Duration::from_secs(10),
             attempts: 5,
             max_lag: 500,

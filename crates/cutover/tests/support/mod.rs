@@ -255,6 +255,9 @@ impl CutoverTarget for Declared {
     async fn unlinked(&self, _: &Table, _: usize, _: &Table, _: u32) -> Result<Vec<Vec<Value>>> {
         no()
     }
+    async fn replicas_behind(&self) -> Result<u64> {
+        no()
+    }
     async fn index(&self, _: &Lease, _: Entry) -> Result<usize> {
         no()
     }

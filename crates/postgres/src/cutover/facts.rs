@@ -1,7 +1,7 @@
 //! What the new store is, and what it lacks for the declared tables.
 
-use changeover_core::Result;
 use changeover_core::cutover::{Column, From, Table, TargetColumn, TargetFacts, TargetTable, Type};
+use changeover_core::{Applied, Error, ErrorKind, Result};
 
 use super::connections::{Connections, Tx, relation};
 use super::scratch;
@@ -249,4 +249,19 @@ fn misfit(declared: &Type, found: &str) -> Option<String> {
         }
     };
     (!fits).then_some(allowed)
+}
+
+/// How far the replica furthest behind is. One that only receives the log replays nothing: what it has written counts.
+pub(super) async fn replicas_behind(tx: &Tx<'_>) -> Result<u64> {
+    let sql = "SELECT bool_or(state IS NULL), current_user::text, coalesce(max(pg_wal_lsn_diff(pg_current_wal_lsn(), \
+                      coalesce(replay_lsn, flush_lsn, write_lsn, sent_lsn))), 0)::bigint FROM pg_stat_replication";
+    let row = tx.one(sql, &[]).await?;
+    if row.get::<_, Option<bool>>(0) == Some(true) {
+        let role: &str = row.get(1);
+        let message = format!(
+            "role {role} may not see how far the replicas of the new store are: GRANT pg_read_all_stats TO {role}, or set no limit"
+        );
+        return Err(Error::new(ErrorKind::Config, message).applied(Applied::No));
+    }
+    Ok(u64::try_from(row.get::<_, i64>(2)).unwrap_or(0))
 }

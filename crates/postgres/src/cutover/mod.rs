@@ -325,6 +325,10 @@ impl CutoverTarget for PostgresTarget {
         })
     }
 
+    async fn replicas_behind(&self) -> Result<u64> {
+        in_transaction!(self, "cutover.replicas_behind", |tx| facts::replicas_behind(&tx).await)
+    }
+
     async fn index(&self, lease: &Lease, entry: Entry) -> Result<usize> {
         in_transaction!(self, "cutover.index", |tx| {
             let held = hold_leased(&tx, &self.module, lease).await?;
