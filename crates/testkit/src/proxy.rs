@@ -46,6 +46,24 @@ struct Lost {
     answered: Option<Vec<u8>>,
 }
 
+/// A direction of the network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// What clients send.
+    ToServer,
+    /// What the server answers.
+    FromServer,
+}
+
+/// What becomes of bytes that do not come through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// They come when the network is whole again, as TCP sends them once more.
+    Late,
+    /// They never come, and nothing after them on the same connection: something on the way has forgotten it.
+    Never,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Network {
     mode: Mode,
@@ -58,6 +76,14 @@ enum Mode {
     Open,
     Frozen,
     Down,
+    /// One direction only; connections stay.
+    Parted(Way, Fate),
+}
+
+impl Network {
+    fn is(self, way: Way, fate: Fate) -> bool {
+        self.mode == Mode::Parted(way, fate)
+    }
 }
 
 impl Proxy {
@@ -98,6 +124,16 @@ impl Proxy {
 
     /// Goes on after [`freeze`](Self::freeze); nothing that was sent meanwhile is lost.
     pub fn thaw(&self) {
+        self.set(Mode::Open);
+    }
+
+    /// Nothing comes through in one direction, on new connections either: they are taken, and nothing fails.
+    pub fn part(&self, way: Way, fate: Fate) {
+        self.set(Mode::Parted(way, fate));
+    }
+
+    /// Makes the network whole again after [`part`](Self::part).
+    pub fn join(&self) {
         self.set(Mode::Open);
     }
 
@@ -199,13 +235,24 @@ async fn forward(mut client: TcpStream, target: &str, control: &Control) -> std:
     server.set_nodelay(true)?;
     let (mut from_client, mut from_server) = (vec![0; 64 * 1024], vec![0; 64 * 1024]);
     let (mut sent, mut order) = (Vec::new(), 0);
+    // Directions in which something was lost for good.
+    let (mut deaf, mut mute) = (false, false);
+    // Who left without being heard by the other one.
+    let (mut client_left, mut server_left) = (false, false);
     loop {
         thawed(&mut network).await;
+        let now = *network.borrow_and_update();
         tokio::select! {
+            biased;
             _ = network.changed() => {}
-            read = client.read(&mut from_client) => {
+            read = client.read(&mut from_client), if !client_left && !now.is(Way::ToServer, Fate::Late) => {
                 let bytes = &from_client[..read?];
                 thawed(&mut network).await;
+                deaf |= now.is(Way::ToServer, Fate::Never);
+                if deaf || server_left {
+                    client_left = bytes.is_empty();
+                    continue;
+                }
                 if bytes.is_empty() {
                     return server.shutdown().await;
                 }
@@ -223,14 +270,21 @@ async fn forward(mut client: TcpStream, target: &str, control: &Control) -> std:
                 }
                 sent.drain(..sent.len().saturating_sub(1024));
             }
-            read = server.read(&mut from_server) => {
+            read = server.read(&mut from_server), if !server_left && !now.is(Way::FromServer, Fate::Late) => {
                 let bytes = &from_server[..read?];
                 thawed(&mut network).await;
+                mute |= now.is(Way::FromServer, Fate::Never);
+                if mute || client_left {
+                    server_left = bytes.is_empty();
+                    continue;
+                }
                 if bytes.is_empty() {
                     return client.shutdown().await;
                 }
                 client.write_all(bytes).await?;
             }
+            // Both left.
+            else => return Ok(()),
         }
     }
 }

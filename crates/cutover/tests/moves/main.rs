@@ -9,6 +9,7 @@ mod changed;
 mod deadlocks;
 mod faults;
 mod full;
+mod full_server;
 mod killed;
 mod process;
 mod quarantine;

@@ -75,6 +75,15 @@ impl Stage {
         Self::with(Family::Events, file, server.database("moves", migrate).await.unwrap()).await
     }
 
+    /// The same, with the database on the server's small disk.
+    pub async fn on_disk(server: &OwnServer, sql: &str) -> Self {
+        let file = File::legacy();
+        file.run(sql);
+        let db = server.database("moves", migrate).await.unwrap();
+        server.move_to_disk(&db).await.unwrap();
+        Self::with(Family::Events, file, db).await
+    }
+
     /// The same database, and the file as somebody found it.
     pub async fn found_again(self, file: File) -> Self {
         self.old.close().await;
