@@ -26,7 +26,8 @@ pub struct SmallDisk {
 impl SmallDisk {
     /// Of a size, for whom a server of this machine runs as.
     pub(crate) fn make(mebibytes: u32) -> Result<Self, Error> {
-        let folder = tempfile::Builder::new().prefix("changeover-disk-").tempdir().doing("making a folder")?;
+        let folder =
+            tempfile::Builder::new().prefix("changeover-disk-").tempdir().doing("making a folder")?;
         let at = folder.path().display();
         let mut command = Command::new("unshare");
         if is_root() {

@@ -32,6 +32,8 @@ pub struct Proxy {
 #[derive(Debug)]
 struct Control {
     network: watch::Sender<Network>,
+    /// What a client sends when the network is to be parted, and how.
+    part_at: Mutex<Option<(Vec<u8>, Mode)>>,
     lose_answer_to: Mutex<Option<Lost>>,
     /// How often that was ordered: what was sent before an order is not meant by it.
     orders: AtomicU64,
@@ -96,8 +98,12 @@ impl Proxy {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.doing("starting the proxy")?;
         let port = listener.local_addr().doing("starting the proxy")?.port();
         let network = watch::Sender::new(Network { mode: Mode::Open, epoch: 0 });
-        let control =
-            Arc::new(Control { network, lose_answer_to: Mutex::new(None), orders: AtomicU64::new(0) });
+        let control = Arc::new(Control {
+            network,
+            part_at: Mutex::default(),
+            lose_answer_to: Mutex::default(),
+            orders: AtomicU64::new(0),
+        });
         let accepting = tokio::spawn(accept(listener, target, Arc::clone(&control)));
         Ok(Self { port, control, accepting })
     }
@@ -130,6 +136,17 @@ impl Proxy {
     /// Nothing comes through in one direction, on new connections either: they are taken, and nothing fails.
     pub fn part(&self, way: Way, fate: Fate) {
         self.set(Mode::Parted(way, fate));
+    }
+
+    /// Once, the same from when a client sends `pattern`, which is the first thing that does not come through where that is
+    /// what is lost.
+    pub fn part_at(&self, pattern: impl Into<Vec<u8>>, way: Way, fate: Fate) {
+        *locked(&self.control.part_at) = Some((pattern.into(), Mode::Parted(way, fate)));
+    }
+
+    /// Whether one direction is lost.
+    pub fn is_parted(&self) -> bool {
+        matches!(self.control.network.borrow().mode, Mode::Parted(..))
     }
 
     /// Makes the network whole again after [`part`](Self::part).
@@ -193,7 +210,17 @@ impl Drop for Proxy {
 
 impl Control {
     fn lost(&self) -> std::sync::MutexGuard<'_, Option<Lost>> {
-        self.lose_answer_to.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.lose_answer_to)
+    }
+
+    /// Parts the network, once, when what a client sent says so.
+    fn parts(&self, sent: &[u8]) {
+        let mut part_at = locked(&self.part_at);
+        if part_at.as_ref().is_some_and(|(pattern, _)| holds(sent, pattern))
+            && let Some((_, mode)) = part_at.take()
+        {
+            self.network.send_modify(|network| network.mode = mode);
+        }
     }
 
     /// Once, when what the client has sent lately ends the search for an answer to lose.
@@ -201,6 +228,10 @@ impl Control {
         let mut lost = self.lost();
         if lost.as_ref().is_some_and(|lost| holds(sent, &lost.sent)) { lost.take() } else { None }
     }
+}
+
+fn locked<T>(of: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    of.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn holds(bytes: &[u8], pattern: &[u8]) -> bool {
@@ -248,7 +279,9 @@ async fn forward(mut client: TcpStream, target: &str, control: &Control) -> std:
             read = client.read(&mut from_client), if !client_left && !now.is(Way::ToServer, Fate::Late) => {
                 let bytes = &from_client[..read?];
                 thawed(&mut network).await;
-                deaf |= now.is(Way::ToServer, Fate::Never);
+                control.parts(bytes);
+                let _ = network.wait_for(|now| !now.is(Way::ToServer, Fate::Late)).await;
+                deaf |= network.borrow_and_update().is(Way::ToServer, Fate::Never);
                 if deaf || server_left {
                     client_left = bytes.is_empty();
                     continue;

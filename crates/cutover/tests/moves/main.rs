@@ -11,6 +11,7 @@ mod faults;
 mod full;
 mod full_server;
 mod killed;
+mod parted;
 mod process;
 mod quarantine;
 mod races;

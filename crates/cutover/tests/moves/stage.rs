@@ -99,7 +99,12 @@ impl Stage {
 
     /// A coordinator of its own, by way of another address if one is given.
     pub async fn cutover_by(&self, who: &str, url: &str) -> Cutover {
-        let new = Postgres.open(&new_settings(url)).await.unwrap();
+        self.cutover_with(who, &new_settings(url)).await
+    }
+
+    /// The same, with settings of the new store.
+    pub async fn cutover_with(&self, who: &str, settings: &BackendSettings) -> Cutover {
+        let new = Postgres.open(settings).await.unwrap();
         let scope = scope(self.family.as_str());
         let side = self.old.cutover(&scope).unwrap();
         let tables = tables_of(self.family, &side).await;
