@@ -24,6 +24,7 @@
 //! # }
 //! ```
 
+mod clock;
 mod container;
 mod database;
 mod disk;
@@ -37,6 +38,7 @@ mod server;
 mod tls;
 mod url;
 
+pub use clock::Clock;
 pub use database::{TestDatabase, database};
 pub use disk::SmallDisk;
 pub use error::Error;

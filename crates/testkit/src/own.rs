@@ -11,6 +11,7 @@ use std::time::Duration;
 use tokio::time::{sleep, timeout};
 
 use crate::TestDatabase;
+use crate::clock::Clock;
 use crate::database::database_on;
 use crate::disk::SmallDisk;
 use crate::error::{Doing, Error};
@@ -83,6 +84,14 @@ impl OwnServer {
                 Ok(own)
             }
         }
+    }
+
+    /// Starts one that has this clock, through every restart.
+    ///
+    /// # Errors
+    /// As of [`start`](Self::start).
+    pub async fn with_clock(clock: &Clock) -> Result<Self, Error> {
+        Self::with(Special { environment: clock.environment(false), ..Special::default() }, None).await
     }
 
     async fn with(special: Special, disk: Option<SmallDisk>) -> Result<Self, Error> {

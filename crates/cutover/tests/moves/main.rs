@@ -6,6 +6,7 @@ mod support;
 
 mod asleep;
 mod changed;
+mod clocks;
 mod deadlocks;
 mod faults;
 mod full;
