@@ -128,3 +128,25 @@ async fn a_run_ends_when_one_direction_stays_lost(
     check(&*stage.new_events().await, &acknowledged, 300).await;
     one_root(&stage).await;
 }
+
+// A command that takes longer than anybody waits for a silent server: it is at work, so it is waited for, once.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_at_work_is_not_taken_for_a_silent_one() {
+    let stage = Stage::legacy(Family::Events, &history(5, 60)).await;
+    let slow = "CREATE FUNCTION public.slow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(3); RETURN NULL; END $$; \
+                CREATE TRIGGER slow AFTER INSERT ON event_store.event_stream FOR EACH STATEMENT EXECUTE FUNCTION public.slow()";
+    stage.db.execute(slow).await.unwrap();
+    let proxy = Proxy::start(stage.db.url()).await.unwrap();
+    let waits = Arc::new(Mutex::new(Vec::new()));
+    let seen = Arc::clone(&waits);
+    let cutover = behind(&proxy, &stage).await.watching(move |step| {
+        if let Step::Waiting { why } = step {
+            seen.lock().unwrap().push(why.clone());
+        }
+    });
+    let begin = Instant::now();
+    assert_eq!(cutover.run(&terms(), Goal::Switched).await.unwrap().owner, Owner::Postgres);
+    assert!(begin.elapsed() > Duration::from_secs(3));
+    assert!(waits.lock().unwrap().is_empty(), "{waits:?}");
+    one_root(&stage).await;
+}

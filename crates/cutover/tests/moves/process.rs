@@ -20,6 +20,14 @@ use crate::under_writers::{id_of, write};
 
 const TASK: &str = "CHANGEOVER_TEST_TASK";
 
+/// How often a process is killed at each place: once, unless a recipe asks for more.
+pub fn repeats() -> u32 {
+    let asked = std::env::var("CHANGEOVER_KILL_REPEATS").ok().filter(|text| !text.is_empty());
+    let times = asked.map_or(1, |text| text.parse().expect("CHANGEOVER_KILL_REPEATS is a number"));
+    assert!(times > 0, "CHANGEOVER_KILL_REPEATS is at least 1");
+    times
+}
+
 /// Does what this process was started for, if a test started it.
 pub async fn did_as_asked() -> bool {
     let Ok(task) = std::env::var(TASK) else { return false };
