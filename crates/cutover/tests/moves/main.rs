@@ -12,6 +12,7 @@ mod faults;
 mod full;
 mod full_server;
 mod killed;
+mod load;
 mod parted;
 mod process;
 mod quarantine;
