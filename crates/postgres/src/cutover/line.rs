@@ -94,7 +94,8 @@ impl Lines {
             })?;
             Ok(Line { client, session, awaits: AtomicBool::new(false), of: Arc::clone(self) })
         };
-        self.in_time(open).await
+        // Kept apart, as are the others: futures of every command would be as large as they are.
+        Box::pin(self.in_time(open)).await
     }
 
     /// Ends the sessions that were left behind, with whatever they have locked.
@@ -110,7 +111,7 @@ impl Lines {
             }
             Ok(())
         });
-        match ended.await {
+        match Box::pin(ended).await {
             Err(error) if error.kind().is_transient() => {
                 self.lost().extend(lost);
                 Err(error)
@@ -151,10 +152,10 @@ impl Line {
         let (mut waited, mut unheard) = (None, 0);
         let silence = SILENCE.min(self.of.settings.command_timeout);
         loop {
-            let look = async {
+            let look = Box::pin(async {
                 sleep(silence).await;
                 self.of.in_time(self.look()).await
-            };
+            });
             let looked = tokio::select! {
                 biased;
                 done = &mut work => {
