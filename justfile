@@ -50,6 +50,10 @@ bench *arguments:
 soak seconds="300":
     CHANGEOVER_SOAK_SECONDS={{ seconds }} ./test -p changeover-cutover --no-capture writers_lose_nothing
 
+# Coordinators killed at every named place, three times each, or as often as is given.
+kills repeats="3":
+    CHANGEOVER_KILL_REPEATS={{ repeats }} ./test -p changeover-cutover -E 'binary(moves) & test(/^(killed|roots)::/)'
+
 # How well playbooks are found in ../shared/data, through memory, sqlite or postgres.
 retrieval *arguments:
     .ci/steps retrieval {{ arguments }}

@@ -17,7 +17,7 @@ use changeover_conformance::Subject;
 pub use another_process::serve;
 pub use memory::MemoryHarness;
 pub use mutants::mutants;
-pub use postgres::{PostgresDirect, PostgresMoved, PostgresPooled, PostgresShared};
+pub use postgres::{PostgresDirect, PostgresMoved, PostgresPooled, PostgresShared, PostgresSmallDisk};
 pub use sqlite::{SqliteAdopted, SqliteNative};
 
 /// Every set-up of ours: the columns of the matrix.

@@ -18,7 +18,7 @@ use changeover_core::playbooks::{NewPlaybook, PlaybookId, PlaybookVersion};
 use changeover_core::{Backend, BackendSettings, ErrorKind, ModuleScope, OpenBackend, Result};
 use changeover_postgres::{OpenPostgres, Postgres, Transaction, migrations_key};
 use changeover_testkit::tokio_postgres::Client;
-use changeover_testkit::{Pooler, Proxy, TestDatabase, database, with_user};
+use changeover_testkit::{OnDisk, OwnServer, Pooler, Proxy, TestDatabase, database, with_user};
 use tokio::sync::OnceCell;
 
 use crate::another_process;
@@ -36,6 +36,8 @@ pub trait SetUp: Send + Sync + 'static {
     const POOLED: bool = false;
     /// Whether the modules were moved there from a file.
     const MOVED: bool = false;
+    /// Whether the database lies on a disk of its own that can be full.
+    const SMALL_DISK: bool = false;
 }
 
 /// As a service has it.
@@ -46,6 +48,9 @@ pub struct Direct;
 pub struct Pooled;
 /// Rows of another tenant, copied from a legacy file, are there already.
 pub struct Moved;
+
+/// On a server of its own with a small disk: for the one case that fills it, as starting it takes seconds.
+pub struct SmallDisk;
 
 impl SetUp for Shared {
     const NAME: &str = "postgres";
@@ -66,6 +71,11 @@ impl SetUp for Moved {
     const MOVED: bool = true;
 }
 
+impl SetUp for SmallDisk {
+    const NAME: &str = "postgres-small-disk";
+    const SMALL_DISK: bool = true;
+}
+
 /// A database of a set-up.
 pub struct PostgresHarness<S> {
     database: TestDatabase,
@@ -73,6 +83,8 @@ pub struct PostgresHarness<S> {
     proxy: OnceCell<Proxy>,
     /// Databases without the schema, kept for as long as the case uses them.
     empty: Mutex<Vec<TestDatabase>>,
+    /// The server, where it is the case's own.
+    own: Option<OwnServer>,
     set_up: PhantomData<S>,
 }
 
@@ -84,6 +96,11 @@ pub type PostgresDirect = PostgresHarness<Direct>;
 pub type PostgresPooled = PostgresHarness<Pooled>;
 /// `postgres-moved`.
 pub type PostgresMoved = PostgresHarness<Moved>;
+/// `postgres-small-disk`.
+pub type PostgresSmallDisk = PostgresHarness<SmallDisk>;
+
+/// Megabytes: a database and the largest append of the cases.
+const DISK_SIZE: u32 = 64;
 
 /// Through a pooler the service needs a login that could not bypass row security.
 const LOGIN: &str = "changeover_suite_service";
@@ -112,7 +129,15 @@ impl<S: SetUp> Harness for PostgresHarness<S> {
             Ok::<_, changeover_core::Error>(())
         };
         let kind = if S::MOVED { "moved suite" } else { "suite" };
-        let database = database(&format!("{kind} {}", migrations_key()), migrate).await?;
+        let key = format!("{kind} {}", migrations_key());
+        let (database, own) = if S::SMALL_DISK {
+            let own = OwnServer::with_disk(DISK_SIZE, OnDisk::Databases).await?;
+            let database = own.database(&key, migrate).await?;
+            own.move_to_disk(&database).await?;
+            (database, Some(own))
+        } else {
+            (database(&key, migrate).await?, None)
+        };
         let pooler = if S::POOLED {
             database.execute(&make_login()).await?;
             Some(Pooler::start(database.url(), &[LOGIN], POOL_SIZE).await?)
@@ -120,7 +145,7 @@ impl<S: SetUp> Harness for PostgresHarness<S> {
             None
         };
         let (proxy, empty) = (OnceCell::new(), Mutex::default());
-        Ok(Self { database, pooler, proxy, empty, set_up: PhantomData })
+        Ok(Self { database, pooler, proxy, empty, own, set_up: PhantomData })
     }
 
     async fn client(&self) -> Arc<dyn OpenBackend> {
@@ -374,6 +399,17 @@ impl<S: SetUp> Faults for PostgresHarness<S> {
         if let Some(pooler) = &self.pooler {
             // It holds for new connections.
             must("have the pooler reconnect", pooler.reconnect().await);
+        }
+        Ok(())
+    }
+
+    async fn set_disk_full(&self, on: bool) -> Fault<()> {
+        let Some(own) = &self.own else { return Err(self.otherwise()) };
+        let disk = must("a small disk", own.disk());
+        if on {
+            must("fill it", disk.fill());
+        } else {
+            must("make room", disk.make_room());
         }
         Ok(())
     }

@@ -11,3 +11,15 @@ mod postgres_direct {
     changeover_conformance::audit_suite!(changeover_conformance_runs::PostgresDirect);
     changeover_conformance::playbook_suite!(changeover_conformance_runs::PostgresDirect);
 }
+
+mod postgres_small_disk {
+    // E116: on a file system that is really full, which no other set-up has.
+    #[test]
+    fn full_database_keeps_no_part_of_an_append() {
+        changeover_conformance::check::<changeover_conformance_runs::PostgresSmallDisk>(
+            changeover_conformance::Family::Events,
+            "faults",
+            "full_database_keeps_no_part_of_an_append",
+        );
+    }
+}

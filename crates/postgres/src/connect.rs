@@ -75,12 +75,13 @@ impl Connector {
         Self::make(target, session, Duration::MAX, direct)
     }
 
-    /// For cutovers: acts as the owner, prints values in one way, and waits for locks only a
-    /// while, since others wait behind it.
+    /// For cutovers: acts as the owner, prints values in one way, waits for locks only a while, since others wait behind it,
+    /// and is soon ended by the server where nobody is at its other end any more.
     pub(crate) fn for_cutover(settings: &Settings, module: &str) -> Result<Self> {
         let owner = &settings.roles.owner;
         let session = format!(
-            "SET statement_timeout = 0; SET lock_timeout = '10s'; SET idle_in_transaction_session_timeout = '10min'; \
+            "SET statement_timeout = 0; SET lock_timeout = '10s'; SET idle_in_transaction_session_timeout = '1min'; \
+             SET tcp_keepalives_idle = 30; SET tcp_keepalives_interval = 10; SET tcp_keepalives_count = 3; \
              SET TimeZone = 'UTC'; SET DateStyle = 'ISO, YMD'; SET IntervalStyle = 'postgres'; SET bytea_output = 'hex'; \
              SET extra_float_digits = 1; SET synchronous_commit = on; \
              SET default_transaction_isolation = 'read committed'; \

@@ -119,12 +119,13 @@ pub async fn acquire(settings: &Settings) -> Result<Server, Error> {
         }
     }
     let mut tried = vec!["  env: CHANGEOVER_TEST_POSTGRES_URL is not set".to_owned()];
+    let plain = programs::Special::default();
     for rung in rungs {
         let begin = Instant::now();
         let started = match rung {
             Rung::Container => container::start(settings).await,
-            Rung::Local => programs::start_local(settings).await,
-            Rung::Fetched => programs::start_fetched(settings).await,
+            Rung::Local => programs::start_local(settings, &plain).await,
+            Rung::Fetched => programs::start_fetched(settings, &plain).await,
             Rung::Env => continue,
         };
         match started {

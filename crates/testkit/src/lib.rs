@@ -24,8 +24,10 @@
 //! # }
 //! ```
 
+mod clock;
 mod container;
 mod database;
+mod disk;
 mod error;
 mod ladder;
 mod own;
@@ -36,12 +38,14 @@ mod server;
 mod tls;
 mod url;
 
+pub use clock::Clock;
 pub use database::{TestDatabase, database};
+pub use disk::SmallDisk;
 pub use error::Error;
 pub use ladder::{Rung, Settings, acquire};
-pub use own::{Halt, OwnServer};
+pub use own::{Halt, OnDisk, OwnServer};
 pub use pooler::Pooler;
-pub use proxy::Proxy;
+pub use proxy::{Fate, Proxy, Way};
 pub use server::{PASSWORD_ROLE, Server, shared, stop_all};
 pub use tls::{TlsServer, tls_server};
 pub use tokio_postgres;

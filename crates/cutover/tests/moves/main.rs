@@ -6,10 +6,14 @@ mod support;
 
 mod asleep;
 mod changed;
+mod clocks;
 mod deadlocks;
 mod faults;
 mod full;
+mod full_server;
 mod killed;
+mod load;
+mod parted;
 mod process;
 mod quarantine;
 mod races;

@@ -10,6 +10,7 @@ use changeover_core::{Backend, BackendSettings};
 use changeover_cutover::{Cutover, Goal, Step};
 use changeover_postgres::Postgres;
 use changeover_sqlite::Sqlite;
+use changeover_testkit::Clock;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
@@ -18,6 +19,14 @@ use crate::support::{scope, tenant};
 use crate::under_writers::{id_of, write};
 
 const TASK: &str = "CHANGEOVER_TEST_TASK";
+
+/// How often a process is killed at each place: once, unless a recipe asks for more.
+pub fn repeats() -> u32 {
+    let asked = std::env::var("CHANGEOVER_KILL_REPEATS").ok().filter(|text| !text.is_empty());
+    let times = asked.map_or(1, |text| text.parse().expect("CHANGEOVER_KILL_REPEATS is a number"));
+    assert!(times > 0, "CHANGEOVER_KILL_REPEATS is at least 1");
+    times
+}
 
 /// Does what this process was started for, if a test started it.
 pub async fn did_as_asked() -> bool {
@@ -78,11 +87,17 @@ pub struct Process {
 impl Process {
     /// Started; with a place, one at which it stops.
     pub fn start(stage: &Stage, what: &str, place: Option<&str>) -> Self {
+        Self::start_in(stage, what, place, Vec::new())
+    }
+
+    /// The same, with more of an environment.
+    fn start_in(stage: &Stage, what: &str, place: Option<&str>, more: Vec<(&'static str, String)>) -> Self {
         let task = format!("{}\n{}\n{what}", stage.file.path().display(), stage.db.url());
         let mut child = Command::new(std::env::current_exe().unwrap())
             .args(["--exact", "killed::every_place_is_named", "--nocapture"])
             .env(TASK, task)
             .env("CHANGEOVER_FAILPOINT", place.unwrap_or_default())
+            .envs(more)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -101,7 +116,16 @@ impl Process {
 
     /// A coordinator, started and at a place.
     pub async fn at(stage: &Stage, what: &str, place: &str) -> Self {
-        let mut process = Self::start(stage, what, Some(place));
+        Self::at_in(stage, what, place, Vec::new()).await
+    }
+
+    /// The same, of a clock of its own.
+    pub async fn at_by(stage: &Stage, what: &str, place: &str, clock: &Clock) -> Self {
+        Self::at_in(stage, what, place, clock.environment(true)).await
+    }
+
+    async fn at_in(stage: &Stage, what: &str, place: &str, more: Vec<(&'static str, String)>) -> Self {
+        let mut process = Self::start_in(stage, what, Some(place), more);
         let name = place.split(':').next().unwrap_or(place);
         process.says(&format!("at {name}")).await;
         process
@@ -110,6 +134,13 @@ impl Process {
     /// A service, started and ready.
     pub async fn service(stage: &Stage) -> Self {
         let mut process = Self::start(stage, "serve", None);
+        process.says("serves").await;
+        process
+    }
+
+    /// The same, of a clock of its own.
+    pub async fn service_by(stage: &Stage, clock: &Clock) -> Self {
+        let mut process = Self::start_in(stage, "serve", None, clock.environment(true));
         process.says("serves").await;
         process
     }

@@ -8,7 +8,7 @@ use changeover_cutover::phase::Owner;
 use changeover_cutover::verify::{Verifier, World};
 use changeover_cutover::{Cutover, Goal};
 
-use crate::process::Process;
+use crate::process::{Process, repeats};
 use crate::stage::{Stage, history, terms};
 use crate::support::tenant;
 use crate::under_writers::check;
@@ -102,17 +102,19 @@ async fn killed_at_every_place_it_ends_with_the_root_of_an_undisturbed_run() {
     undisturbed.cutover().await.run(&terms(), Goal::Switched).await.unwrap();
     let expected = one_root(&undisturbed).await;
 
-    let stage = Stage::legacy(Family::Events, &history(5, 60)).await;
-    for place in PLACES {
-        if *place == "follow.read" {
-            stage.file.run(CHANGES);
+    for _ in 0..repeats() {
+        let stage = Stage::legacy(Family::Events, &history(5, 60)).await;
+        for place in PLACES {
+            if *place == "follow.read" {
+                stage.file.run(CHANGES);
+            }
+            Process::at(&stage, "run", place).await.kill();
+            stage.lease_runs_out().await;
         }
-        Process::at(&stage, "run", place).await.kill();
-        stage.lease_runs_out().await;
+        let cutover = stage.cutover().await;
+        assert_eq!(cutover.run(&terms(), Goal::Switched).await.unwrap().owner, Owner::Postgres);
+        assert_eq!(one_root(&stage).await, expected);
+        assert_eq!(root_by_another_program(&stage, &cutover).await, expected);
+        check(&*stage.new_events().await, &[].into(), 300).await;
     }
-    let cutover = stage.cutover().await;
-    assert_eq!(cutover.run(&terms(), Goal::Switched).await.unwrap().owner, Owner::Postgres);
-    assert_eq!(one_root(&stage).await, expected);
-    assert_eq!(root_by_another_program(&stage, &cutover).await, expected);
-    check(&*stage.new_events().await, &[].into(), 300).await;
 }

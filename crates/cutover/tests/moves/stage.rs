@@ -75,6 +75,15 @@ impl Stage {
         Self::with(Family::Events, file, server.database("moves", migrate).await.unwrap()).await
     }
 
+    /// The same, with the database on the server's small disk.
+    pub async fn on_disk(server: &OwnServer, sql: &str) -> Self {
+        let file = File::legacy();
+        file.run(sql);
+        let db = server.database("moves", migrate).await.unwrap();
+        server.move_to_disk(&db).await.unwrap();
+        Self::with(Family::Events, file, db).await
+    }
+
     /// The same database, and the file as somebody found it.
     pub async fn found_again(self, file: File) -> Self {
         self.old.close().await;
@@ -90,7 +99,12 @@ impl Stage {
 
     /// A coordinator of its own, by way of another address if one is given.
     pub async fn cutover_by(&self, who: &str, url: &str) -> Cutover {
-        let new = Postgres.open(&new_settings(url)).await.unwrap();
+        self.cutover_with(who, &new_settings(url)).await
+    }
+
+    /// The same, with settings of the new store.
+    pub async fn cutover_with(&self, who: &str, settings: &BackendSettings) -> Cutover {
+        let new = Postgres.open(settings).await.unwrap();
         let scope = scope(self.family.as_str());
         let side = self.old.cutover(&scope).unwrap();
         let tables = tables_of(self.family, &side).await;

@@ -21,6 +21,15 @@ pub struct Writers {
 
 impl Writers {
     pub async fn start(stage: &Stage, count: u64) -> Self {
+        Self::with(stage, count, Duration::from_millis(2)).await
+    }
+
+    /// Writers that do not rest.
+    pub async fn start_at_full_speed(stage: &Stage, count: u64) -> Self {
+        Self::with(stage, count, Duration::ZERO).await
+    }
+
+    async fn with(stage: &Stage, count: u64, rest: Duration) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let (old, new) = (stage.old_events().await, stage.new_events().await);
         let task = |writer: u64| {
@@ -34,7 +43,7 @@ impl Writers {
                     if write(&*old, &*new, u128::from(writer), id, number, &stop).await {
                         acknowledged.insert(id, number);
                     }
-                    tokio::time::sleep(Duration::from_millis(2)).await;
+                    tokio::time::sleep(rest).await;
                 }
                 acknowledged
             })
@@ -127,7 +136,7 @@ pub async fn check(store: &dyn EventStore, acknowledged: &BTreeMap<Uuid, u64>, b
 }
 
 /// How long each of the four parts of the soak goes on: short, unless a recipe asks for more.
-fn part() -> Duration {
+pub fn part() -> Duration {
     let seconds = std::env::var("CHANGEOVER_SOAK_SECONDS").ok().and_then(|text| text.parse::<f64>().ok());
     seconds.map_or(Duration::from_millis(200), |seconds| Duration::from_secs_f64(seconds / 4.0))
 }

@@ -2,7 +2,7 @@
 #![allow(dead_code, reason = "each test program uses a part of it")]
 #![allow(clippy::unwrap_used, reason = "a test that cannot be set up has to fail")]
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -43,6 +43,13 @@ pub struct File {
     folder: TempDir,
 }
 
+/// A connection of another program to a file.
+pub fn program(path: &Path) -> SqliteConnection {
+    let mut conn = SqliteConnection::establish(&path.to_string_lossy()).unwrap();
+    conn.batch_execute("PRAGMA busy_timeout = 5000; PRAGMA foreign_keys = OFF").unwrap();
+    conn
+}
+
 impl File {
     /// As legacy programs made it.
     pub fn legacy() -> Self {
@@ -61,9 +68,7 @@ impl File {
 
     /// A connection of another program.
     pub fn program(&self) -> SqliteConnection {
-        let mut conn = SqliteConnection::establish(&self.path().to_string_lossy()).unwrap();
-        conn.batch_execute("PRAGMA busy_timeout = 5000; PRAGMA foreign_keys = OFF").unwrap();
-        conn
+        program(&self.path())
     }
 
     /// What another program does to the file.
@@ -102,7 +107,7 @@ impl File {
     }
 
     /// Somebody puts an older copy back, and takes care to write it over the open file.
-    pub fn put_back(&self, copy: &std::path::Path) {
+    pub fn put_back(&self, copy: &Path) {
         let (mut old, mut new) = (
             SqliteConnection::establish(&self.path().to_string_lossy()).unwrap(),
             SqliteConnection::establish(&copy.to_string_lossy()).unwrap(),

@@ -2,55 +2,55 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use changeover_core::{Applied, Error, ModuleScope, Result};
+use changeover_core::{Applied, Error, Result};
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Row};
 
+use super::line::{Line, Lines};
 use crate::classify;
-use crate::connect::Connector;
-use crate::settings::Settings;
 
 pub(super) type Params<'a> = &'a [&'a (dyn ToSql + Sync)];
 
 pub(super) struct Connections {
-    settings: Arc<Settings>,
-    module: String,
-    idle: Mutex<Vec<Client>>,
+    lines: Arc<Lines>,
+    idle: Mutex<Vec<Line>>,
 }
 
 impl Connections {
-    pub(super) fn new(settings: &Arc<Settings>, scope: &ModuleScope) -> Self {
-        Self { settings: Arc::clone(settings), module: scope.module.to_string(), idle: Mutex::default() }
+    pub(super) fn new(lines: &Arc<Lines>) -> Self {
+        Self { lines: Arc::clone(lines), idle: Mutex::default() }
     }
 
     /// Where it is, without user and password.
     pub(super) fn place(&self) -> String {
-        let target = self.settings.migrate_target.as_ref().unwrap_or(&self.settings.target);
+        let settings = self.lines.settings();
+        let target = settings.migrate_target.as_ref().unwrap_or(&settings.target);
         format!("postgres://{}:{}/{}", target.host, target.port, target.database)
     }
 
     /// The role that owns what is ours.
     pub(super) fn owner(&self) -> &str {
-        &self.settings.roles.owner
+        &self.lines.settings().roles.owner
     }
 
-    async fn client(&self) -> Result<Client> {
+    async fn line(&self) -> Result<Line> {
+        self.lines.end_lost().await?;
         let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
         match idle {
-            Some(client) if !client.is_closed() => Ok(client),
-            _ => Ok(Connector::for_cutover(&self.settings, &self.module)?.client().await?.0),
+            Some(line) if !line.client.is_closed() => Ok(line),
+            _ => self.lines.connect().await,
         }
     }
 
     /// A connection of the login as it is, for what no role of ours may do and no transaction holds.
     pub(super) async fn as_login(&self) -> Result<Client> {
-        Ok(Connector::for_migrations(&self.settings)?.client().await?.0)
+        self.lines.login().await
     }
 
-    fn put_back(&self, client: Client) {
+    fn put_back(&self, line: Line) {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        if idle.len() < 4 && !client.is_closed() {
-            idle.push(client);
+        if idle.len() < 4 && !line.client.is_closed() {
+            idle.push(line);
         }
     }
 
@@ -65,42 +65,51 @@ impl Connections {
     }
 
     async fn begin_with(&self, sql: &str) -> Result<Tx<'_>> {
-        let client = self.client().await.map_err(|error| error.applied(Applied::No))?;
-        client.batch_execute(sql).await.map_err(|error| failed(&error))?;
-        Ok(Tx { client, of: self })
+        let line = self.line().await.map_err(|error| error.applied(Applied::No))?;
+        let tx = Tx { line, of: self };
+        tx.batch(sql).await?;
+        Ok(tx)
     }
 }
 
 /// A transaction on a connection of its own. Until [`Tx::end`] sent the commit, nothing can have been stored.
 pub(super) struct Tx<'a> {
-    client: Client,
+    line: Line,
     of: &'a Connections,
 }
 
 impl Tx<'_> {
     pub(super) fn client(&self) -> &Client {
-        &self.client
+        &self.line.client
+    }
+
+    /// Waits for what this connection was asked for as long as the server is at it; see [`Line::answer`].
+    pub(super) async fn answer<T>(
+        &self,
+        work: impl Future<Output = Result<T, tokio_postgres::Error>>,
+    ) -> Result<Result<T, tokio_postgres::Error>> {
+        self.line.answer(work).await.map_err(|error| error.applied(Applied::No))
     }
 
     pub(super) async fn query(&self, sql: &str, params: Params<'_>) -> Result<Vec<Row>> {
-        self.client.query(sql, params).await.map_err(|error| failed(&error))
+        self.answer(self.client().query(sql, params)).await?.map_err(|error| failed(&error))
     }
 
     pub(super) async fn one(&self, sql: &str, params: Params<'_>) -> Result<Row> {
-        self.client.query_one(sql, params).await.map_err(|error| failed(&error))
+        self.answer(self.client().query_one(sql, params)).await?.map_err(|error| failed(&error))
     }
 
     pub(super) async fn optional(&self, sql: &str, params: Params<'_>) -> Result<Option<Row>> {
-        self.client.query_opt(sql, params).await.map_err(|error| failed(&error))
+        self.answer(self.client().query_opt(sql, params)).await?.map_err(|error| failed(&error))
     }
 
     pub(super) async fn execute(&self, sql: &str, params: Params<'_>) -> Result<u64> {
-        self.client.execute(sql, params).await.map_err(|error| failed(&error))
+        self.answer(self.client().execute(sql, params)).await?.map_err(|error| failed(&error))
     }
 
     /// Statements of ours, without data.
     pub(super) async fn batch(&self, sql: &str) -> Result<()> {
-        self.client.batch_execute(sql).await.map_err(|error| failed(&error))
+        self.answer(self.client().batch_execute(sql)).await?.map_err(|error| failed(&error))
     }
 
     /// From here to [`Tx::see_own`] the rows of all tenants of a table are seen, also where row security is forced: as the
@@ -108,7 +117,7 @@ impl Tx<'_> {
     pub(super) async fn see_all(&self, table: &str) -> Result<()> {
         self.batch("SAVEPOINT seeing").await?;
         let sql = "SELECT set_config('role', $2, true) FROM pg_class WHERE oid = to_regclass($1) AND relforcerowsecurity";
-        self.query(sql, &[&relation(table), &self.of.settings.roles.copier]).await.map(drop)
+        self.query(sql, &[&relation(table), &self.of.lines.settings().roles.copier]).await.map(drop)
     }
 
     /// Ends what [`Tx::see_all`] began.
@@ -120,8 +129,11 @@ impl Tx<'_> {
     pub(super) async fn end<T>(self, outcome: Result<T>) -> Result<T> {
         match outcome {
             Ok(value) => {
-                self.client.batch_execute("COMMIT").await.map_err(|error| classify::write_error(&error))?;
-                self.of.put_back(self.client);
+                let done = self.line.answer(self.client().batch_execute("COMMIT")).await;
+                // What became of it has to be asked for.
+                let done = done.map_err(|error| error.applied(Applied::Unknown))?;
+                done.map_err(|error| classify::write_error(&error))?;
+                self.of.put_back(self.line);
                 Ok(value)
             }
             Err(error) => {
@@ -133,8 +145,8 @@ impl Tx<'_> {
 
     /// Takes everything back; so does the end of the connection, where that is what went wrong.
     pub(super) async fn roll_back(self) {
-        if self.client.batch_execute("ROLLBACK").await.is_ok() {
-            self.of.put_back(self.client);
+        if matches!(self.answer(self.client().batch_execute("ROLLBACK")).await, Ok(Ok(()))) {
+            self.of.put_back(self.line);
         }
     }
 }

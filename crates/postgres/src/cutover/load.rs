@@ -281,7 +281,8 @@ pub(super) async fn copy_in(
     let sql =
         format!("COPY {into} ({first}{}) FROM STDIN (FORMAT binary)", list(columns, |(name, _)| ident(name)));
     let refused = |error: &tokio_postgres::Error| refuse(error, table);
-    let sink = tx.client().copy_in::<_, Cursor<Vec<u8>>>(&sql).await.map_err(|error| refused(&error))?;
+    let sink =
+        tx.answer(tx.client().copy_in::<_, Cursor<Vec<u8>>>(&sql)).await?.map_err(|error| refused(&error))?;
     let mut sink = std::pin::pin!(sink);
     let mut buffer = Vec::with_capacity(BUFFER + BUFFER / 4);
     buffer.extend_from_slice(b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0");
@@ -307,12 +308,12 @@ pub(super) async fn copy_in(
         }
         if buffer.len() >= BUFFER {
             let full = std::mem::replace(&mut buffer, Vec::with_capacity(BUFFER + BUFFER / 4));
-            sink.send(Cursor::new(full)).await.map_err(|error| refused(&error))?;
+            tx.answer(sink.send(Cursor::new(full))).await?.map_err(|error| refused(&error))?;
         }
     }
     buffer.extend_from_slice(&(-1_i16).to_be_bytes());
-    sink.send(Cursor::new(buffer)).await.map_err(|error| refused(&error))?;
-    sink.finish().await.map(drop).map_err(|error| refused(&error))
+    tx.answer(sink.send(Cursor::new(buffer))).await?.map_err(|error| refused(&error))?;
+    tx.answer(sink.finish()).await?.map(drop).map_err(|error| refused(&error))
 }
 
 /// A value behind its length.

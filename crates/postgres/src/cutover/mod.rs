@@ -11,6 +11,7 @@ mod connections;
 mod evidence;
 mod facts;
 mod lease;
+mod line;
 mod link;
 mod load;
 mod raw;
@@ -34,6 +35,7 @@ use changeover_core::{Applied, Error, ErrorKind, LogId, ModuleScope, Result, Ten
 
 use connections::{Connections, Tx};
 use lease::{Held, hold_leased, keep};
+use line::Lines;
 use load::Refused;
 use shape::Shape;
 
@@ -41,15 +43,13 @@ use crate::settings::Settings;
 
 /// The module as a cutover moves it into this database.
 pub(crate) fn side(settings: &Arc<Settings>, scope: &ModuleScope) -> CutoverSide {
+    let lines = Lines::new(settings, scope);
     let target = PostgresTarget {
         module: scope.module.to_string(),
-        connections: Connections::new(settings, scope),
+        connections: Connections::new(&lines),
         shape: Mutex::default(),
     };
-    CutoverSide::New {
-        target: Arc::new(target),
-        witness: Arc::new(witness::PostgresWitness::new(settings, scope)),
-    }
+    CutoverSide::New { target: Arc::new(target), witness: Arc::new(witness::PostgresWitness::new(&lines)) }
 }
 
 struct PostgresTarget {

@@ -200,7 +200,7 @@ impl TakenOff {
                 ident(&key.name),
                 key.definition
             );
-            tx.client().batch_execute(&add).await.map_err(|error| {
+            tx.answer(tx.client().batch_execute(&add)).await?.map_err(|error| {
                 let made = super::connections::failed(&error);
                 if made.kind() != ErrorKind::Invalid {
                     return made;

@@ -6,19 +6,17 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use changeover_core::cutover::TargetWitness;
-use changeover_core::{Error, ErrorKind, ModuleScope, Result};
+use changeover_core::{Error, ErrorKind, Result};
 use futures::future::try_join_all;
 use tokio::sync::Mutex;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Row, Statement};
 
+use super::line::{Line, Lines};
 use crate::classify;
-use crate::connect::Connector;
-use crate::settings::Settings;
 
 pub(super) struct PostgresWitness {
-    settings: Arc<Settings>,
-    module: String,
+    lines: Arc<Lines>,
     client: Mutex<Option<Door>>,
 }
 
@@ -27,7 +25,7 @@ const REMEMBERED: usize = 200;
 
 /// A connection with its prepared statements.
 struct Door {
-    client: Client,
+    line: Line,
     statements: Mutex<HashMap<String, Statement>>,
 }
 
@@ -35,22 +33,23 @@ impl std::ops::Deref for Door {
     type Target = Client;
 
     fn deref(&self) -> &Client {
-        &self.client
+        &self.line.client
     }
 }
 
 impl PostgresWitness {
-    pub(super) fn new(settings: &Arc<Settings>, scope: &ModuleScope) -> Self {
-        Self { settings: Arc::clone(settings), module: scope.module.to_string(), client: Mutex::default() }
+    pub(super) fn new(lines: &Arc<Lines>) -> Self {
+        Self { lines: Arc::clone(lines), client: Mutex::default() }
+    }
+
+    fn copier(&self) -> &str {
+        &self.lines.settings().roles.copier
     }
 
     async fn client(&self, kept: Option<Door>) -> Result<Door> {
         match kept {
             Some(client) if !client.is_closed() => Ok(client),
-            _ => {
-                let (client, _) = Connector::for_cutover(&self.settings, &self.module)?.client().await?;
-                Ok(Door { client, statements: Mutex::default() })
-            }
+            _ => Ok(Door { line: self.lines.connect().await?, statements: Mutex::default() }),
         }
     }
 
@@ -58,8 +57,8 @@ impl PostgresWitness {
         // Taken out while it is busy: a caller who is dropped takes it along.
         let mut place = self.client.lock().await;
         let client = self.client(place.take()).await?;
-        let answer = question.ask(&client, &self.settings.roles.copier).await;
-        if client.batch_execute("ROLLBACK").await.is_ok() {
+        let answer = client.line.answer(question.ask(&client, self.copier())).await?;
+        if matches!(client.line.answer(client.batch_execute("ROLLBACK")).await, Ok(Ok(()))) {
             *place = Some(client);
         }
         let width = question.key.len() + question.columns.len();
@@ -252,8 +251,8 @@ impl TargetWitness for PostgresWitness {
     async fn count(&self, table: &str) -> Result<u64> {
         let mut place = self.client.lock().await;
         let client = self.client(place.take()).await?;
-        let counted = count(&client, table, &self.settings.roles.copier).await;
-        if client.batch_execute("ROLLBACK").await.is_ok() {
+        let counted = client.line.answer(count(&client, table, self.copier())).await?;
+        if matches!(client.line.answer(client.batch_execute("ROLLBACK")).await, Ok(Ok(()))) {
             *place = Some(client);
         }
         let rows = counted.map_err(|error| error.during("cutover.witness.count"))?;
