@@ -176,6 +176,18 @@ impl OwnServer {
         started.map_err(|_| Error::Invalid(format!("starting {} again: {why}", self.server)))
     }
 
+    pub(crate) fn url(&self) -> &str {
+        self.server.url()
+    }
+
+    pub(crate) async fn connect(&self) -> Result<tokio_postgres::Client, Error> {
+        self.server.connect("postgres").await
+    }
+
+    pub(crate) fn program(&self, name: &str) -> Result<std::path::PathBuf, Error> {
+        Ok(self.programs()?.0.join(name))
+    }
+
     fn programs(&self) -> Result<(&Path, &Path), Error> {
         self.server.programs().ok_or_else(|| Error::Invalid(format!("{} is not of programs", self.server)))
     }

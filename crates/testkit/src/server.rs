@@ -185,7 +185,8 @@ impl Server {
             .batch_execute(&format!(
                 "create role {PASSWORD_ROLE} nologin;
                  copy (values ('host all +{PASSWORD_ROLE} all scram-sha-256'),
-                              ('host all all all trust'), ('local all all trust'))
+                              ('host all all all trust'), ('local all all trust'),
+                              ('host replication all all trust'))
                    to '{}';
                  select pg_reload_conf();",
                 path.replace('\'', "''")

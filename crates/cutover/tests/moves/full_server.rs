@@ -25,7 +25,7 @@ const MET: u32 = 3;
 
 /// Rows of some kilobytes that cannot be made smaller: they need room wherever they go.
 const LARGE: &str = "UPDATE domain_event SET event_data = json_object('n', rowid, 'x', hex(randomblob(4000))) \
-    WHERE event_id LIKE '%-a000-%'";
+    WHERE event_id LIKE '00000000-0000-4000-a000-%'";
 
 /// What is full, and what of the run has met it.
 struct Disk {

@@ -17,6 +17,7 @@ mod parted;
 mod process;
 mod quarantine;
 mod races;
+mod replicas;
 mod restarts;
 mod roots;
 mod served;
