@@ -89,13 +89,13 @@ async fn a_run_goes_on_when_the_full_disk_has_room(#[case] what: OnDisk) {
     };
     let writers = Writers::start(&stage, 1).await;
     let disk = Arc::new(Disk::of(&server, what));
-    let (seen, path, verifying) = (Arc::clone(&disk), stage.file.path().to_owned(), Mutex::new(false));
+    let (seen, path, verifying) = (Arc::clone(&disk), stage.file.path(), Mutex::new(false));
     let cutover = stage.cutover().await.watching(move |step| {
         let mut verifying = verifying.lock().unwrap();
         let change = || program(&path).batch_execute(LARGE).unwrap();
         match (seen.filled.load(Ordering::SeqCst), step) {
             (_, Step::Waiting { why }) => seen.waits(why),
-            (0, Step::Copied(_)) => seen.fill(),
+            (0, Step::Copied(_)) | (2, Step::Phase(Phase::Fenced)) => seen.fill(),
             (1, Step::Phase(Phase::CatchingUp)) => {
                 change();
                 seen.fill();
@@ -105,7 +105,6 @@ async fn a_run_goes_on_when_the_full_disk_has_room(#[case] what: OnDisk) {
             }
             // What is left for the other side of the fence.
             (2, Step::Followed { .. }) if *verifying => change(),
-            (2, Step::Phase(Phase::Fenced)) => seen.fill(),
             _ => {}
         }
     });

@@ -66,9 +66,9 @@ async fn a_run_goes_on_when_one_direction_was_lost(
             times.store(next + 1, Ordering::SeqCst);
             // Between two transactions, or before the end of one: then its session keeps what it has locked.
             if next % 2 == first {
-                network.part(way, fate)
+                network.part(way, fate);
             } else {
-                network.part_at("COMMIT", way, fate)
+                network.part_at("COMMIT", way, fate);
             }
             let network = Arc::clone(&network);
             tokio::spawn(async move {
