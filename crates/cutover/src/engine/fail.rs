@@ -36,6 +36,7 @@ pub const ALL: &[&str] = &[
     "revert.written",
     "revert.fenced",
     "revert.drained",
+    "revert.stayed",
     "revert.postgres",
     "revert.sqlite",
     "finalize.before",

@@ -18,7 +18,7 @@ use diesel::connection::SimpleConnection;
 use super::capture;
 use super::gate;
 use super::log::unprepared;
-use super::shape::{Shape, quote};
+use super::shape::{Shape, literal, quote};
 use crate::classify::{Failure, classify};
 use crate::sql::{self, Bind, parameter};
 
@@ -188,8 +188,9 @@ impl<'a> Write<'a> {
             return Ok(());
         }
         let message = format!(
-            "table {}: a row on its way back was changed by the table itself, by a trigger or the type of a column",
-            self.shape.name
+            "table {}: the row with {} was changed by the table itself on its way back, by a trigger or the type of a column",
+            self.shape.name,
+            self.named()
         );
         Err(Error::invalid(message).into())
     }
@@ -248,13 +249,31 @@ impl<'a> Write<'a> {
         columns.all(|column| row.iter().any(|(name, _)| *name == quote(&column.name)))
     }
 
+    /// Its key for people, as they would ask the file for it.
+    fn named(&self) -> String {
+        let one = |(name, value): &(String, &Raw)| {
+            let value = match value {
+                Raw::Null => "NULL".to_owned(),
+                Raw::Integer(number) => number.to_string(),
+                Raw::Real(number) => format!("{number:?}"),
+                Raw::Text(bytes) => literal(&String::from_utf8_lossy(bytes)),
+                Raw::Blob(bytes) => {
+                    format!("x'{}'", bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>())
+                }
+            };
+            format!("{name} = {value}")
+        };
+        self.key.iter().map(one).collect::<Vec<_>>().join(" AND ")
+    }
+
     fn refused(&self, failure: Failure) -> Failure {
         match failure {
             Failure::Broken(error) if classify(&error).kind() == ErrorKind::Unexpected => {
                 let why = classify(&error);
                 let message = format!(
-                    "table {}: the file refuses a row on its way back: {}",
+                    "table {}: the file refuses the row with {} on its way back: {}",
                     self.shape.name,
+                    self.named(),
                     why.message()
                 );
                 Error::invalid(message).into()
