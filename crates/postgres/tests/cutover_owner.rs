@@ -55,7 +55,9 @@ async fn what_a_run_needs_is_not_migrated_down() {
         for steps in [1, 100] {
             let error = migrations.down(steps, true).await.unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Invalid, "{error}");
-            for part in [&*format!("run {}", run.run), "module events", &*format!("the phase {phase} "), first] {
+            for part in
+                [&*format!("run {}", run.run), "module events", &*format!("the phase {phase} "), first]
+            {
                 assert!(error.message().contains(part), "{part}: {error}");
             }
         }
@@ -302,6 +304,51 @@ async fn of_an_abort_and_a_switch_at_once_exactly_one_succeeds() {
             target.give_back(&lease, epoch + 2, entry("given_back")).await.unwrap().unwrap();
         }
     }
+}
+
+// I1, I5, I7: the first step of a revert is taken back by whoever has the lease, once, and only while nobody owns the module;
+// writers go on, what was captured stays, and the next revert begins anew.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_revert_is_taken_back_only_while_nobody_owns_the_module() {
+    let db = prepared().await;
+    let target = target(db.url(), "events").await;
+    let (new, lease) = switched(&target, 0).await;
+    let store = store(&db).await;
+    store.append(append(2, Expected::NoStream)).await.unwrap();
+    let owner = async || {
+        let authority = target.authority().await.unwrap().unwrap();
+        (authority.owner, authority.epoch)
+    };
+    assert_eq!(target.stay(&lease, 1, entry("stayed")).await.unwrap(), None, "there is nothing to take back");
+    let captured = target.fence(&lease, 1, entry("revert_fenced")).await.unwrap().unwrap();
+    assert!(captured > 0);
+    assert_eq!(target.stay(&lease, 1, entry("stayed")).await.unwrap(), None, "of another epoch");
+    let newer = target.lease(new.run, "another", TTL).await;
+    assert_eq!(newer.unwrap_err().kind(), ErrorKind::Contention, "the lease is had");
+    target.release(&lease).await.unwrap();
+    let newer = target.lease(new.run, "another", TTL).await.unwrap();
+    let old = target.stay(&lease, 2, entry("stayed")).await.unwrap_err();
+    assert_eq!((old.kind(), old.was_applied()), (ErrorKind::Contention, Some(Applied::No)), "{old}");
+    assert_eq!(owner().await, ("none".to_owned(), 2));
+    assert_eq!(store.append(append(3, Expected::Any)).await.unwrap_err().kind(), ErrorKind::Moved);
+
+    assert_eq!(target.stay(&newer, 2, entry("stayed")).await.unwrap(), Some(3));
+    assert_eq!(owner().await, ("postgres".to_owned(), 3));
+    assert_eq!(target.stay(&newer, 2, entry("stayed")).await.unwrap(), None, "again: nothing");
+    assert_eq!(
+        target.give_back(&newer, 2, entry("reverted")).await.unwrap(),
+        None,
+        "nor does the revert go on"
+    );
+    assert_eq!(target.run().await.unwrap().unwrap().phase, "switched");
+    store.append(append(3, Expected::Any)).await.unwrap();
+    assert!(target.fence(&newer, 3, entry("revert_fenced")).await.unwrap().unwrap() > captured);
+    target.give_back(&newer, 4, entry("reverted")).await.unwrap().unwrap();
+    assert_eq!(
+        target.stay(&newer, 5, entry("stayed")).await.map_err(|error| error.kind()),
+        Err(ErrorKind::Contention)
+    );
+    assert_eq!(owner().await, ("sqlite".to_owned(), 5));
 }
 
 // I2, I13: after the switch the store serves and goes on; the fence of a revert waits for a writer in flight; what was

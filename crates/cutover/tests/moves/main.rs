@@ -17,6 +17,7 @@ mod restarts;
 mod roots;
 mod served;
 mod stage;
+mod stays;
 mod storms;
 mod under_writers;
 mod whole;
