@@ -13,6 +13,7 @@ mod killed;
 mod process;
 mod quarantine;
 mod races;
+mod readers;
 mod restarts;
 mod roots;
 mod served;

@@ -8,6 +8,7 @@
 //! Foreign keys are not followed, for a child may come in an earlier batch than its parent; the verifier looks for orphans.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 
 use changeover_core::Result;
 use changeover_core::cutover::{BackBatch, BackChange, Raw, SourceColumn};
@@ -258,7 +259,12 @@ impl<'a> Write<'a> {
                 Raw::Real(number) => format!("{number:?}"),
                 Raw::Text(bytes) => literal(&String::from_utf8_lossy(bytes)),
                 Raw::Blob(bytes) => {
-                    format!("x'{}'", bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>())
+                    let digits = bytes.iter().fold(String::new(), |mut digits, byte| {
+                        // Writing to a string cannot fail.
+                        let _ = write!(digits, "{byte:02x}");
+                        digits
+                    });
+                    format!("x'{digits}'")
                 }
             };
             format!("{name} = {value}")
