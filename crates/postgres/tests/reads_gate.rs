@@ -187,7 +187,8 @@ async fn a_read_whose_tables_are_emptied_under_it_is_refused(
     let db = &pooled.db;
     let waits = "SELECT count(*) FROM pg_locks WHERE NOT granted AND locktype = 'relation' \
                  AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
-    let backend = open(way(&pooled, by)).await;
+    // One connection, on which every statement is prepared by the first read.
+    let backend = open(way(&pooled, by).with("pool.max_size", "1")).await;
     for Reads { module, put, all } in stores(&*backend).await {
         let sql =
             format!("SELECT array_to_string(tables, ', ') FROM changeover.module WHERE module = '{module}'");
@@ -209,7 +210,8 @@ async fn a_read_whose_tables_are_emptied_under_it_is_refused(
                  UPDATE changeover.module SET owner = '{next}', epoch = epoch + {epochs} WHERE module = '{module}'; COMMIT"
             );
             revert.batch_execute(&gone).await.unwrap();
-            let refused = reading.await.unwrap().unwrap_err();
+            let answer = reading.await.unwrap();
+            let refused = answer.expect_err(&format!("{module}: {name}"));
             assert!(is_moved(&refused, next), "{module}: {name}: {refused}");
             owner(db, module, "postgres", 1).await;
         }
