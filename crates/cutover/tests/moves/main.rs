@@ -8,6 +8,7 @@ mod asleep;
 mod changed;
 mod deadlocks;
 mod faults;
+mod followers;
 mod full;
 mod killed;
 mod process;
