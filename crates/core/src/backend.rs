@@ -102,6 +102,12 @@ pub trait OpenBackend: Any + Send + Sync {
     /// The module as a cutover moves it from here, or to here. `Unsupported` where neither can be.
     fn cutover(&self, scope: &ModuleScope) -> Result<CutoverSide>;
 
+    /// This backend once more, with stores that also read while another backend owns the module, to compare the two during
+    /// a cutover: what they read may be half there. Their writes are refused as ever. `None` where stores have no such look.
+    fn beside(&self) -> Option<Arc<dyn OpenBackend>> {
+        None
+    }
+
     /// What an operator wants to know: each line a fact, checked now.
     async fn check(&self) -> Vec<Check>;
 

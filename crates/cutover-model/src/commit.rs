@@ -147,6 +147,13 @@ fn in_postgres(model: &Protocol, state: &mut State, intent: &Intent) -> bool {
             (postgres.phase, postgres.owner) = (Phase::RevertFenced, Owner::None);
             postgres.epoch += 1;
         }
+        Intent::Stay { epoch }
+            if at(postgres, Owner::None, epoch) || model.has(Mutant::StayTrustsItsReading) =>
+        {
+            (postgres.phase, postgres.owner) = (Phase::Switched, Owner::Postgres);
+            postgres.epoch += 1;
+            state.ledger.stays += 1;
+        }
         Intent::RevertOwn { epoch } if at(postgres, Owner::None, epoch) => {
             (postgres.phase, postgres.owner) = (Phase::Idle, Owner::Sqlite);
             postgres.epoch += 1;

@@ -102,9 +102,13 @@ fn after_the_switch(model: &Protocol, state: &State, add: &mut impl FnMut(Intent
 
 fn reverting(model: &Protocol, state: &State, add: &mut impl FnMut(Intent)) {
     gate(model, state, add);
+    let epoch = state.postgres.epoch;
+    if state.ledger.stays < model.refusals {
+        add(Intent::Stay { epoch });
+    }
     let drained = state.sqlite.reversed == state.postgres.changed.len;
     if drained || model.has(Mutant::RevertWithoutDrain) {
-        add(Intent::RevertOwn { epoch: state.postgres.epoch });
+        add(Intent::RevertOwn { epoch });
     }
 }
 

@@ -24,6 +24,8 @@ pub const WORDS: &str = "the phase says who may write, as the stores do";
 pub const SWITCHED: &str = "switched";
 pub const REVERTED: &str = "reverted";
 pub const SECOND: &str = "second cutover after a revert";
+pub const STAYED: &str = "a revert taken back";
+pub const STAYED_AND_REVERTED: &str = "reverted after one was taken back";
 pub const FINALIZED: &str = "finalized";
 pub const ABORTED: &str = "abort after the fence";
 pub const SETTLED: &str = "switched with a settled quarantine";
@@ -60,6 +62,12 @@ pub fn all(model: &Protocol) -> Vec<Property<Protocol>> {
         properties.extend([
             Property::<Protocol>::sometimes(SWITCHED, |_, state| state.postgres.phase == Phase::Switched),
             Property::<Protocol>::sometimes(REVERTED, |_, state| reverted(state) && state.sqlite.open),
+            Property::<Protocol>::sometimes(STAYED, |_, state| {
+                state.ledger.stays == 1 && state.postgres.owner == Owner::Postgres
+            }),
+            Property::<Protocol>::sometimes(STAYED_AND_REVERTED, |_, state| {
+                state.ledger.stays == 1 && state.postgres.phase == Phase::Idle && state.sqlite.open
+            }),
             Property::<Protocol>::sometimes(FINALIZED, |_, state| state.postgres.phase == Phase::Finalized),
             Property::<Protocol>::sometimes(ABORTED, |_, state| {
                 state.postgres.epoch == 2 && state.postgres.owner == Owner::Sqlite && !state.sqlite.open
@@ -84,7 +92,8 @@ pub fn all(model: &Protocol) -> Vec<Property<Protocol>> {
     properties
 }
 
-/// An abort adds two to the epoch of PostgreSQL, a switch and its revert three: 3 is a revert of the first run.
+/// An abort adds two to the epoch of PostgreSQL, a switch and its revert three, a revert that was taken back two: 3 is a revert
+/// of the first run that went through at once.
 fn reverted(state: &State) -> bool {
     state.postgres.epoch == 3 && state.postgres.phase == Phase::Idle
 }

@@ -13,6 +13,7 @@
 //! | fence; drain; seal; switch | `Fence`, `RecordFence`; `RecordDrain`; `Seal`; `Switch` |
 //! | abort, PostgreSQL then SQLite | `Abort`, `Unfence` |
 //! | revert (1); through the gate; (4); (5) | `RevertFence`; `GateWrite`; `RevertOwn`; `Unfence` |
+//! | a revert that the file refuses: back to (1) | `Stay`, decided at any time behind the fence |
 //! | finalize | `Finalize` |
 //! | a crash at any point | the process takes no more steps, and comes back by `Lease` with nothing in memory |
 //! | a lease lost to the other coordinator | `Lease`; the older one keeps token and transaction, a zombie |

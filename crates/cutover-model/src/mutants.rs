@@ -44,6 +44,8 @@ pub enum Mutant {
     GateWithoutCheck,
     /// A revert makes SQLite the owner before all changes came back.
     RevertWithoutDrain,
+    /// What takes a revert back checks the lease alone: neither Pe nor owner.
+    StayTrustsItsReading,
     /// The sequence of positions starts anew in PostgreSQL.
     SequenceNotCarried,
 }
@@ -84,6 +86,7 @@ fn a_mutant_is_found(#[case] mutant: Mutant, #[case] broken: &[&'static str]) {
 #[case::interleaved_copy(Mutant::InterleavedCopy, &[I4])]
 #[case::run_is_the_lease(Mutant::RunIsTheLease, &[I2, I4])]
 #[case::switch_trusts_its_reading(Mutant::SwitchTrustsItsReading, &[I9, I1])]
+#[case::stay_trusts_its_reading(Mutant::StayTrustsItsReading, &[I1, I13])]
 #[case::no_postgres_epoch_check(Mutant::NoPostgresEpochCheck, &[I2, I9])]
 fn a_mutant_is_found_by_a_lost_reply(#[case] mutant: Mutant, #[case] broken: &[&'static str]) {
     let model = Protocol { mutant: Some(mutant), writes: 1, ..Protocol::one_key() };

@@ -17,6 +17,8 @@ pub struct Protocol {
     pub leases: u8,
     /// Cutovers begun, one after the other.
     pub runs: u8,
+    /// Reverts that the file refuses a row of, at any place behind the fence, so that they are taken back.
+    pub refusals: u8,
     /// Whether one commit may lose its reply.
     pub lost_reply: bool,
     /// Dirty entries taken by one apply.
@@ -68,6 +70,7 @@ impl Protocol {
             writes: 2,
             leases: 2,
             runs: 2,
+            refusals: 1,
             lost_reply: false,
             batch: 1,
             swaps: false,

@@ -139,6 +139,7 @@ pub enum Intent {
     Unfence { epoch: u8 },
     RevertFence { epoch: u8 },
     GateWrite { epoch: u8, from: u8, upto: u8, keys: Keys, rows: Rows, position: u8 },
+    Stay { epoch: u8 },
     RevertOwn { epoch: u8 },
     Finalize { epoch: u8 },
 }
@@ -162,6 +163,8 @@ pub struct Ledger {
     pub last: usize,
     pub writes: u8,
     pub runs: u8,
+    /// Reverts that were taken back.
+    pub stays: u8,
     /// The highest position ever given.
     pub position: u8,
     /// The length of the dirty log when the fence closed.
@@ -236,6 +239,7 @@ impl State {
                 last: 0,
                 writes: 0,
                 runs: 0,
+                stays: 0,
                 position,
                 fenced_at: 0,
                 highest_se: 0,

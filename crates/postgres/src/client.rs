@@ -8,10 +8,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use changeover_core::{Applied, Error, ErrorKind, Result};
+use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Row, Statement};
 
 use crate::classify;
 use crate::connect::Connector;
+use crate::gate::Gate;
 use crate::params::Param;
 use crate::pool::Poolable;
 
@@ -39,12 +41,23 @@ impl Poolable for PgClient {
 impl PgClient {
     /// Runs a statement that only reads.
     pub(crate) async fn read(&mut self, sql: &Arc<str>, params: &[&dyn Param]) -> Result<Vec<Row>> {
-        self.run(sql, params, false).await.map_err(|timeout| timeout.unwrap_or_else(too_long))
+        self.run(sql, params, false, None).await.map_err(|timeout| timeout.unwrap_or_else(too_long))
+    }
+
+    /// As [`PgClient::read`], of records of a module: `Moved` unless they were this database's all the time.
+    pub(crate) async fn read_owned(
+        &mut self,
+        gate: &Gate,
+        sql: &Arc<str>,
+        params: &[&dyn Param],
+    ) -> Result<Vec<Row>> {
+        let gate = gate.looks.then_some(gate);
+        self.run(sql, params, false, gate).await.map_err(|timeout| timeout.unwrap_or_else(too_long))
     }
 
     /// Runs a statement that writes; errors say whether it may have been stored.
     pub(crate) async fn write(&mut self, sql: &Arc<str>, params: &[&dyn Param]) -> Result<Vec<Row>> {
-        self.run(sql, params, true)
+        self.run(sql, params, true, None)
             .await
             .map_err(|timeout| timeout.unwrap_or_else(|| too_long().applied(Applied::Unknown)))
     }
@@ -55,14 +68,15 @@ impl PgClient {
         sql: &Arc<str>,
         params: &[&dyn Param],
         writes: bool,
+        gate: Option<&Gate>,
     ) -> Result<Vec<Row>, Option<Error>> {
         let limit = self.connector.command_timeout.saturating_add(GRACE);
         let (client, statements) = (&self.client, &mut self.statements);
         let around = self.connector.around();
         let work = async {
             match around {
-                Some(around) => around.run(client, sql, params, writes).await,
-                None => run_prepared(client, statements, sql, params, writes).await,
+                Some(around) => around.run(client, sql, params, writes, gate).await,
+                None => run_prepared(client, statements, sql, params, writes, gate).await,
             }
         };
         // Broken until it answered: a caller that is dropped meanwhile leaves a connection that is still busy.
@@ -87,6 +101,7 @@ async fn run_prepared(
     sql: &Arc<str>,
     params: &[&dyn Param],
     writes: bool,
+    gate: Option<&Gate>,
 ) -> Result<Vec<Row>> {
     let values: Vec<_> = params.iter().map(|param| param.value()).collect();
     // Nothing was written yet, whatever goes wrong.
@@ -94,23 +109,60 @@ async fn run_prepared(
         let error = classify::read_error(&error);
         if writes { error.applied(Applied::No) } else { error }
     };
-    let statement = if let Some(statement) = statements.get(sql) {
-        statement.clone()
-    } else {
-        let made = client.prepare(sql).await.map_err(not_prepared)?;
-        statements.insert(Arc::clone(sql), made.clone());
-        made
+    // Before anything is sent, so that nothing comes between a read and its looks.
+    let look = match gate {
+        Some(gate) => Some((prepared(client, statements, &gate.sql).await.map_err(not_prepared)?, gate)),
+        None => None,
     };
-    let answer = match client.query(&statement, &values).await {
+    let statement = prepared(client, statements, sql).await.map_err(not_prepared)?;
+    let answer = match ask(client, &statement, &values, look.as_ref()).await {
         // The statement was prepared before the schema changed; it failed as a whole and is prepared anew, once.
         Err(error) if is_stale(&error) => {
-            let made = client.prepare(sql).await.map_err(not_prepared)?;
-            statements.insert(Arc::clone(sql), made.clone());
-            client.query(&made, &values).await
+            statements.remove(sql);
+            let made = prepared(client, statements, sql).await.map_err(not_prepared)?;
+            ask(client, &made, &values, look.as_ref()).await
         }
         answer => answer,
     };
-    answer.map_err(|error| if writes { classify::write_error(&error) } else { classify::read_error(&error) })
+    let (rows, looks) = answer
+        .map_err(|error| if writes { classify::write_error(&error) } else { classify::read_error(&error) })?;
+    if let (Some(gate), Some((before, after))) = (gate, looks) {
+        gate.pass(&before, &after)?;
+    }
+    Ok(rows)
+}
+
+/// A statement, prepared once.
+async fn prepared(
+    client: &Client,
+    statements: &mut HashMap<Arc<str>, Statement>,
+    sql: &Arc<str>,
+) -> Result<Statement, tokio_postgres::Error> {
+    if let Some(statement) = statements.get(sql) {
+        return Ok(statement.clone());
+    }
+    let made = client.prepare(sql).await?;
+    statements.insert(Arc::clone(sql), made.clone());
+    Ok(made)
+}
+
+/// The rows of a statement and, with a gate, of a look before it and one after it.
+async fn ask(
+    client: &Client,
+    statement: &Statement,
+    values: &[&(dyn ToSql + Sync)],
+    look: Option<&(Statement, &Gate)>,
+) -> Result<(Vec<Row>, Option<(Vec<Row>, Vec<Row>)>), tokio_postgres::Error> {
+    let Some((look, gate)) = look else { return Ok((client.query(statement, values).await?, None)) };
+    let module: [&(dyn ToSql + Sync); 1] = [&gate.module];
+    // Polled in this order, each sends its message before it waits for the answer.
+    let (before, rows, after) = futures::join!(
+        client.query(look, &module),
+        client.query(statement, values),
+        client.query(look, &module),
+    );
+    let rows = rows?;
+    Ok((rows, Some((before?, after?))))
 }
 
 /// Undefined column, table or function; a cached plan whose result type would change.

@@ -25,6 +25,7 @@ mod codec;
 mod connect;
 mod cutover;
 mod events;
+mod gate;
 mod lane;
 mod migrate;
 mod module;
@@ -97,6 +98,8 @@ pub struct OpenPostgres {
     trails: Arc<Trails>,
     /// Modules that were migrated at start.
     migrated: Mutex<HashSet<(ModuleScope, Family)>>,
+    /// Whether reads look at who owns the module.
+    looks: bool,
 }
 
 type Shared = (Weak<Log>, Weak<Lane<Log>>);
@@ -120,8 +123,12 @@ impl OpenPostgres {
             drop(listener.client().await?);
         }
         let wakes = Wakes::new(Arc::clone(&pools), listener);
-        let trails = Arc::new(Trails::new(&pools, settings.hash_chain));
-        Ok(Self { settings, pools, wakes, shared: Mutex::default(), trails, migrated: Mutex::default() })
+        Ok(Self::of(settings, pools, wakes, true))
+    }
+
+    fn of(settings: Arc<Settings>, pools: Arc<Pools>, wakes: Arc<Wakes>, looks: bool) -> Self {
+        let trails = Arc::new(Trails::new(&pools, settings.hash_chain, looks));
+        Self { settings, pools, wakes, shared: Mutex::default(), trails, migrated: Mutex::default(), looks }
     }
 
     /// Begins a transaction for a module and tenant: the user's own tables, the module's events and audit events, together.
@@ -158,7 +165,7 @@ impl OpenPostgres {
         }
         shared.retain(|_, (log, _)| log.strong_count() > 0);
         let (pools, wakes) = (Arc::clone(&self.pools), Arc::clone(&self.wakes));
-        let log = Arc::new(Log::new(scope, tenant, pools, wakes, self.settings.hash_chain));
+        let log = Arc::new(Log::new(scope, tenant, pools, wakes, self.settings.hash_chain, self.looks));
         let lane = Arc::new(Lane::new(Arc::clone(&log)));
         shared.insert(key, (Arc::downgrade(&log), Arc::downgrade(&lane)));
         (log, lane)
@@ -208,7 +215,7 @@ impl OpenBackend for OpenPostgres {
     async fn playbooks(&self, scope: &ModuleScope, tenant: &TenantId) -> Result<Arc<dyn PlaybookCatalog>> {
         self.migrate_once(scope, Family::Playbooks).await?;
         let (pools, chained) = (Arc::clone(&self.pools), self.settings.hash_chain);
-        Ok(Arc::new(PostgresPlaybooks::new(scope, tenant, pools, chained)))
+        Ok(Arc::new(PostgresPlaybooks::new(scope, tenant, pools, chained, self.looks)))
     }
 
     fn migrations(&self, scope: &ModuleScope, family: Family) -> Result<Arc<dyn Migrations>> {
@@ -231,6 +238,11 @@ impl OpenBackend for OpenPostgres {
 
     fn cutover(&self, scope: &ModuleScope) -> Result<CutoverSide> {
         Ok(cutover::side(&self.settings, scope))
+    }
+
+    fn beside(&self) -> Option<Arc<dyn OpenBackend>> {
+        let (settings, pools) = (Arc::clone(&self.settings), Arc::clone(&self.pools));
+        Some(Arc::new(Self::of(settings, pools, Arc::clone(&self.wakes), false)))
     }
 
     async fn check(&self) -> Vec<Check> {

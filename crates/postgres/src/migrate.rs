@@ -222,10 +222,12 @@ impl Migrations for PostgresMigrations {
             let state = self.sound_state(&client).await?;
             let applied: Vec<_> = self.shipped().into_iter().filter(|it| state.is_applied(it)).collect();
             let back: Vec<_> = applied.iter().rev().take(steps as usize).collect();
+            let is_shared = back.iter().any(|it| it.family == BASE);
+            self.refuse_moving(&client, is_shared).await?;
             if back.iter().any(|it| it.down.starts_with(REMOVES_RECORDS)) && !accept_data_loss {
                 self.refuse_loss(&client).await?;
             }
-            if back.iter().any(|it| it.family == BASE) {
+            if is_shared {
                 self.refuse_shared(&client).await?;
             }
             for it in &back {
@@ -253,6 +255,32 @@ impl Migrations for PostgresMigrations {
 }
 
 impl PostgresMigrations {
+    /// `Invalid` if a cutover of the module is under way; of any module, where what all share would go. As long as the
+    /// connection lasts none begins: whoever begins one takes the module's lock alone, which writers do not.
+    async fn refuse_moving(&self, client: &Client, is_shared: bool) -> Result<()> {
+        let module = self.scope.module.as_str();
+        let is_there = "SELECT to_regclass('cutover.run') IS NOT NULL";
+        if !one(client, is_there).await?.get::<_, bool>(0) {
+            return Ok(());
+        }
+        let lock = "SELECT pg_catalog.pg_advisory_lock_shared(changeover.lock_key($1, 'module'))";
+        client.query(lock, &[&module]).await.map_err(|error| classify::read_error(&error))?;
+        let under_way = "SELECT module, run::text, phase FROM cutover.run \
+                          WHERE phase NOT IN ('idle', 'finalized') AND ($2 OR module = $1) ORDER BY module LIMIT 1";
+        let row = client.query_opt(under_way, &[&module, &is_shared]).await;
+        let Some(row) = row.map_err(|error| classify::read_error(&error))? else { return Ok(()) };
+        let (module, run, phase): (String, String, String) = (row.get(0), row.get(1), row.get(2));
+        let first = match phase.as_str() {
+            "switched" => "finalize it, or revert it, first",
+            "revert_fenced" => "finish the revert first",
+            _ => "abort it first, or let it end",
+        };
+        Err(Error::invalid(format!(
+            "run {run} of the cutover of module {module} is in the phase {phase} and needs these tables; nothing was taken \
+             back; {first}"
+        )))
+    }
+
     /// `Invalid` if the module's tables of this family hold anything.
     async fn refuse_loss(&self, client: &Client) -> Result<()> {
         let row = client

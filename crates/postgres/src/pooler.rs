@@ -15,6 +15,7 @@ use tokio_postgres::{Client, Row};
 
 use crate::classify;
 use crate::connect::not_set;
+use crate::gate::Gate;
 use crate::params::Param;
 use crate::settings::{Roles, Settings};
 
@@ -62,9 +63,10 @@ impl Around {
         sql: &str,
         params: &[&dyn Param],
         writes: bool,
+        gate: Option<&Gate>,
     ) -> Result<Vec<Row>> {
         let params: Vec<_> = params.iter().map(|param| (param.value(), param.of())).collect();
-        self.run_typed(client, sql, &params, self.own(), writes).await
+        self.run_typed(client, sql, &params, self.own(), writes, gate).await
     }
 
     async fn run_typed(
@@ -74,6 +76,7 @@ impl Around {
         params: &[(&(dyn ToSql + Sync), Type)],
         own: Option<&(Vec<String>, Vec<String>)>,
         writes: bool,
+        gate: Option<&Gate>,
     ) -> Result<Vec<Row>> {
         let set = async {
             let Some((names, values)) = own else { return Ok(()) };
@@ -81,20 +84,31 @@ impl Around {
                 [(names, Type::TEXT_ARRAY), (values, Type::TEXT_ARRAY)];
             client.query_typed(SET_OWN, &bound).await.map(drop)
         };
+        let look = async || {
+            let Some(gate) = gate else { return Ok(Vec::new()) };
+            client.query_typed(&gate.sql, &[(&gate.module as &(dyn ToSql + Sync), Type::TEXT)]).await
+        };
         // Polled in this order, each sends its message before it waits for the answer.
-        let (begun, set, rows, ended) = futures::join!(
+        let (begun, set, before, rows, after, ended) = futures::join!(
             client.batch_execute(&self.begin),
             set,
+            look(),
             client.query_typed(sql, params),
+            look(),
             client.batch_execute("COMMIT"),
         );
         let stored = rows.is_ok();
         // The first failure is the reason of those that follow.
         let (begun, rows) = (begun.and(set), rows.and_then(|rows| ended.map(|()| rows)));
         let Err(error) = begun else {
-            return rows.map_err(|error| {
+            let rows = rows.map_err(|error| {
                 if writes { classify::write_error(&error) } else { classify::read_error(&error) }
-            });
+            })?;
+            if let Some(gate) = gate {
+                let looked = |error: tokio_postgres::Error| classify::read_error(&error);
+                gate.pass(&before.map_err(looked)?, &after.map_err(looked)?)?;
+            }
+            return Ok(rows);
         };
         match (writes, stored) {
             (false, _) => Err(classify::read_error(&error)),
@@ -108,7 +122,7 @@ impl Around {
     pub(crate) async fn check(&self, client: &Client) -> Result<bool> {
         let Roles { app, owner, .. } = &self.roles;
         let named: [(&(dyn ToSql + Sync), Type); 2] = [(app, Type::TEXT), (owner, Type::TEXT)];
-        let rows = self.run_typed(client, LOGIN, &named, None, false).await?;
+        let rows = self.run_typed(client, LOGIN, &named, None, false, None).await?;
         let said = |index| rows.first().and_then(|row| row.try_get::<_, bool>(index).ok());
         if said(1) != Some(false) {
             return Err(Error::new(
@@ -123,8 +137,14 @@ impl Around {
         // One by one, to say which is refused.
         for (name, value) in self.own.0.iter().zip(&self.own.1) {
             let bound: [(&(dyn ToSql + Sync), Type); 2] = [(name, Type::TEXT), (value, Type::TEXT)];
-            let set =
-                self.run_typed(client, "SELECT pg_catalog.set_config($1, $2, true)", &bound, None, false);
+            let set = self.run_typed(
+                client,
+                "SELECT pg_catalog.set_config($1, $2, true)",
+                &bound,
+                None,
+                false,
+                None,
+            );
             set.await.map_err(|error| not_set(name, error))?;
         }
         Ok(said(0) == Some(true))

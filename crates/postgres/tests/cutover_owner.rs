@@ -6,6 +6,7 @@ mod moving;
 
 use std::sync::Arc;
 
+use changeover_core::backend::Family;
 use changeover_core::cutover::*;
 use changeover_core::events::{Append, Expected, NewEvent, ReadAll, StreamId};
 use changeover_core::{
@@ -38,6 +39,60 @@ async fn store(db: &TestDatabase) -> Arc<dyn EventStore> {
 fn append(number: u128, expected: Expected) -> Append {
     let id = StreamId::new("Order", Uuid::from_u128(number)).unwrap();
     Append::one(id, expected, vec![NewEvent::new("Placed", Json::parse("{}").unwrap()).unwrap()])
+}
+
+// As long as a run may need the tables they are not taken back, whatever loss is accepted: not while it copies, not while
+// the way back is open, not while a revert is under way. The error names run, phase, and what ends it.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_run_needs_is_not_migrated_down() {
+    let db = prepared().await;
+    let target = target(db.url(), "events").await;
+    let backend = Postgres.open(&settings(db.url())).await.unwrap();
+    let migrations = backend.migrations(&scope("events"), Family::Events).unwrap();
+    let refused = async |run: &NewRun, phase: &str, first: &str| {
+        let before = schema(&db).await;
+        let rows = number(&db, "SELECT count(*) FROM event_store.domain_event").await;
+        for steps in [1, 100] {
+            let error = migrations.down(steps, true).await.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Invalid, "{error}");
+            for part in
+                [&*format!("run {}", run.run), "module events", &*format!("the phase {phase} "), first]
+            {
+                assert!(error.message().contains(part), "{part}: {error}");
+            }
+        }
+        assert_eq!(schema(&db).await, before);
+        assert_eq!(number(&db, "SELECT count(*) FROM event_store.domain_event").await, rows);
+        assert!(migrations.status().await.unwrap().iter().all(|it| it.applied_at.is_some()));
+    };
+    let (run, lease) = loaded(&target, 0).await;
+    refused(&run, "prepared", "abort it first").await;
+    to_sealed(&target, &lease, 2).await;
+    refused(&run, "sealed", "abort it first").await;
+    assert!(target.switch(&lease, &Switch { epoch: 0, applied: 0 }, entry("switched")).await.unwrap());
+    refused(&run, "switched", "finalize it, or revert it, first").await;
+    // What all modules share has this run as well.
+    let audit = backend.migrations(&scope("audit"), Family::Audit).unwrap();
+    let error = audit.down(100, true).await.unwrap_err();
+    assert!(error.message().contains("the cutover of module events"), "{error}");
+    assert_eq!(audit.down(1, true).await.unwrap().len(), 1, "its own tables are its own affair");
+    target.fence(&lease, 1, entry("revert_fenced")).await.unwrap().unwrap();
+    refused(&run, "revert_fenced", "finish the revert first").await;
+    target.give_back(&lease, 2, entry("reverted")).await.unwrap().unwrap();
+    assert_eq!(migrations.down(1, true).await.unwrap().len(), 1);
+}
+
+// The same of the last step: what is finalized needs no way back.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_finalized_module_is_migrated_down_like_any_other() {
+    let db = prepared().await;
+    let target = target(db.url(), "events").await;
+    let backend = Postgres.open(&settings(db.url())).await.unwrap();
+    let migrations = backend.migrations(&scope("events"), Family::Events).unwrap();
+    let (_, lease) = switched(&target, 0).await;
+    assert_eq!(migrations.down(1, true).await.unwrap_err().kind(), ErrorKind::Invalid);
+    target.finalize(&lease, entry("finalized")).await.unwrap();
+    assert_eq!(migrations.down(1, true).await.unwrap().len(), 1);
 }
 
 // I5, fault 25: the schema after a run is the schema before it, whatever became of the run; epochs only grow.
@@ -249,6 +304,51 @@ async fn of_an_abort_and_a_switch_at_once_exactly_one_succeeds() {
             target.give_back(&lease, epoch + 2, entry("given_back")).await.unwrap().unwrap();
         }
     }
+}
+
+// I1, I5, I7: the first step of a revert is taken back by whoever has the lease, once, and only while nobody owns the module;
+// writers go on, what was captured stays, and the next revert begins anew.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_revert_is_taken_back_only_while_nobody_owns_the_module() {
+    let db = prepared().await;
+    let target = target(db.url(), "events").await;
+    let (new, lease) = switched(&target, 0).await;
+    let store = store(&db).await;
+    store.append(append(2, Expected::NoStream)).await.unwrap();
+    let owner = async || {
+        let authority = target.authority().await.unwrap().unwrap();
+        (authority.owner, authority.epoch)
+    };
+    assert_eq!(target.stay(&lease, 1, entry("stayed")).await.unwrap(), None, "there is nothing to take back");
+    let captured = target.fence(&lease, 1, entry("revert_fenced")).await.unwrap().unwrap();
+    assert!(captured > 0);
+    assert_eq!(target.stay(&lease, 1, entry("stayed")).await.unwrap(), None, "of another epoch");
+    let newer = target.lease(new.run, "another", TTL).await;
+    assert_eq!(newer.unwrap_err().kind(), ErrorKind::Contention, "the lease is had");
+    target.release(&lease).await.unwrap();
+    let newer = target.lease(new.run, "another", TTL).await.unwrap();
+    let old = target.stay(&lease, 2, entry("stayed")).await.unwrap_err();
+    assert_eq!((old.kind(), old.was_applied()), (ErrorKind::Contention, Some(Applied::No)), "{old}");
+    assert_eq!(owner().await, ("none".to_owned(), 2));
+    assert_eq!(store.append(append(3, Expected::Any)).await.unwrap_err().kind(), ErrorKind::Moved);
+
+    assert_eq!(target.stay(&newer, 2, entry("stayed")).await.unwrap(), Some(3));
+    assert_eq!(owner().await, ("postgres".to_owned(), 3));
+    assert_eq!(target.stay(&newer, 2, entry("stayed")).await.unwrap(), None, "again: nothing");
+    assert_eq!(
+        target.give_back(&newer, 2, entry("reverted")).await.unwrap(),
+        None,
+        "nor does the revert go on"
+    );
+    assert_eq!(target.run().await.unwrap().unwrap().phase, "switched");
+    store.append(append(3, Expected::Any)).await.unwrap();
+    assert!(target.fence(&newer, 3, entry("revert_fenced")).await.unwrap().unwrap() > captured);
+    target.give_back(&newer, 4, entry("reverted")).await.unwrap().unwrap();
+    assert_eq!(
+        target.stay(&newer, 5, entry("stayed")).await.map_err(|error| error.kind()),
+        Err(ErrorKind::Contention)
+    );
+    assert_eq!(owner().await, ("sqlite".to_owned(), 5));
 }
 
 // I2, I13: after the switch the store serves and goes on; the fence of a revert waits for a writer in flight; what was

@@ -164,8 +164,8 @@ impl Schema {
         let Some(migration) = self.known().find(|known| self.id(known) == next.id) else {
             return Ok(Step::NothingLeft);
         };
-        // The tables of a module that was moved from here stay as they are.
-        gate::refuse_closed(conn, self.module.as_str())?;
+        // The tables of a module that was moved from here, or is on its way, stay as they are.
+        gate::refuse_moving(conn, self.module.as_str())?;
         if needs_no_transaction(migration.up) {
             return Ok(Step::Outside(migration));
         }
@@ -271,7 +271,7 @@ impl Schema {
         steps: u32,
         accept_data_loss: bool,
     ) -> Result<(Vec<MigrationStatus>, Option<&'static Migration>), Failure> {
-        gate::refuse_closed(conn, self.module.as_str())?;
+        gate::refuse_moving(conn, self.module.as_str())?;
         let status = self.status(conn)?;
         refuse_problems(&status)?;
         let records = self.applied(conn)?;

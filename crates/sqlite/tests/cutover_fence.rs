@@ -330,6 +330,37 @@ async fn a_moved_module_is_not_migrated_down() {
     assert!(everything(&*store(&open).await).await.is_empty());
 }
 
+// As long as a run captures, its module's schema stays: an update of the program waits, and nothing is taken back. That of
+// another module is its own affair; once the run is given up all goes on.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_schema_of_a_captured_module_stays_as_it_is() {
+    let native = File::new();
+    let open = native.open().await;
+    store(&open).await;
+    let (source, _) = sides(&open, "events");
+    let run = prepared(&*source, &native_events()).await.run;
+    let before = source.facts().await.unwrap().schema_digest;
+    let refused = common::migrations(&open).down(1, true).await.unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Invalid, "{refused}");
+    assert!(refused.message().contains(&format!("run {run} of the cutover of module events")), "{refused}");
+    assert!(refused.message().contains("abort the run first"), "{refused}");
+    assert_eq!(source.facts().await.unwrap().schema_digest, before);
+    // Nothing is missing, so nothing is refused.
+    assert_eq!(common::migrations(&open).up().await.unwrap(), []);
+    assert!(!open.migrations(&module("audit"), Family::Audit).unwrap().up().await.unwrap().is_empty());
+    source.stop_capture().await.unwrap();
+    assert_eq!(common::migrations(&open).down(1, true).await.unwrap().len(), 1);
+
+    let legacy = File::legacy();
+    let open = legacy.open_unmigrated().await;
+    let (source, _) = sides(&open, "events");
+    prepared(&*source, &events()).await;
+    let before = source.facts().await.unwrap().schema_digest;
+    let refused = open.migrations(&scope(), Family::Events).unwrap().up().await.unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Invalid, "{refused}");
+    assert_eq!(source.facts().await.unwrap().schema_digest, before);
+}
+
 // Fault 16, hazard 51, as far as the file can say: a copy from before is open and has the older epoch; one that lost its
 // `-wal` has fewer changes than were seen.
 #[tokio::test(flavor = "multi_thread")]

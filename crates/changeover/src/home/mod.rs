@@ -37,7 +37,7 @@ pub(crate) struct Home {
 
 const FAMILIES: [Family; 3] = [Family::Events, Family::Audit, Family::Playbooks];
 
-/// How old what is known of a server may be that a module may be taken back from: its reads look at no gate.
+/// How old what is known of a server may be that a module may be taken back from: who only waits there is told by nobody.
 pub(crate) const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// The owner, kept once it is recorded in a store, until somebody meets `Moved`.

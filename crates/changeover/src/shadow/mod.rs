@@ -220,7 +220,8 @@ impl<S: Kept + ?Sized> Beside<S> {
             return Ok(Arc::clone(store));
         }
         *known = None;
-        let store = S::open(new, module.scope(), module.tenant()).await?;
+        let beside = new.beside();
+        let store = S::open(beside.as_deref().unwrap_or(new), module.scope(), module.tenant()).await?;
         *known = Some((run, Arc::clone(&store)));
         Ok(store)
     }

@@ -117,6 +117,10 @@ pub trait CutoverTarget: Send + Sync {
     /// Changes of the new store after `after`, at most `limit`, with the rows as they are now, all in one snapshot.
     async fn changes(&self, after: i64, limit: u32) -> Result<BackChanges>;
 
+    /// Takes the first step of a revert back, since the old store did not take what it had to: owner `postgres` again, epoch one
+    /// more, phase `switched`. The old store was not opened. The authority's epoch; `None` if it was not `none` with `epoch`.
+    async fn stay(&self, lease: &Lease, epoch: i64, entry: Entry) -> Result<Option<i64>>;
+
     /// The last step of a revert in the new store: owner `sqlite`, epoch one more, phase `idle`, target emptied and capture off. The epoch that
     /// the old store has to reach; `None` if the authority was not `none` with `epoch`.
     async fn give_back(&self, lease: &Lease, epoch: i64, entry: Entry) -> Result<Option<i64>>;

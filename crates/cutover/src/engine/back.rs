@@ -7,6 +7,7 @@ use changeover_core::cutover::{BackBatch, BackChange, BackKey, Raw, SourceColumn
 use changeover_core::{Error, ErrorKind, Result};
 use serde_json::json;
 
+use super::cut::is_lost;
 use super::fail;
 use super::follow::name_of;
 use super::session::{PAGE, Session, nothing};
@@ -35,9 +36,11 @@ impl Session<'_> {
             self.say(&Step::Phase(Phase::RevertFenced));
             fail::point("revert.fenced").await;
         }
-        while self.write_back().await? > 0 {}
-        fail::point("revert.drained").await;
-        let count = self.prove_back().await?;
+        let count = match self.drain_back().await {
+            Ok(count) => count,
+            Err(error) if is_lost(&error) => return Err(error),
+            Err(error) => return Err(self.stay(&error, begin).await?),
+        };
         let back_seq = self.meta().await?.back_applied;
         let entry = self.entry("reverted", &json!({ "back_seq": back_seq, "rows": count }))?;
         let Some(epoch) = self.target().give_back(&self.lease, self.epoch, entry).await? else {
@@ -54,6 +57,36 @@ impl Session<'_> {
         self.say(&Step::Phase(Phase::Idle));
         self.say(&Step::Paused(Pause { took: begin.elapsed(), ended: Owner::Sqlite }));
         Ok(())
+    }
+
+    /// Everything that is left goes back and is compared; how many rows that were.
+    async fn drain_back(&mut self) -> Result<u64> {
+        while self.write_back().await? > 0 {}
+        fail::point("revert.drained").await;
+        self.prove_back().await
+    }
+
+    /// The file did not take what it had to. It was not opened, and the new store has every row: that goes on as the owner,
+    /// and a later revert with what is left.
+    async fn stay(&mut self, why: &Error, begin: std::time::Instant) -> Result<Error> {
+        let facts = json!({ "why": why.message(), "kind": why.kind().as_str() });
+        let entry = self.entry("stayed", &facts)?;
+        let Some(epoch) = self.target().stay(&self.lease, self.epoch, entry).await? else {
+            return Err(Error::new(
+                ErrorKind::Contention,
+                "the authority is another than it was: another coordinator is at work",
+            ));
+        };
+        fail::point("revert.stayed").await;
+        self.epoch = epoch;
+        self.phase = Phase::Switched;
+        self.say(&Step::Phase(Phase::Switched));
+        self.say(&Step::Paused(Pause { took: begin.elapsed(), ended: Owner::Postgres }));
+        let message = format!(
+            "{}; the new store is the owner as before, with every record: correct what was found, and revert again",
+            why.message()
+        );
+        Ok(Error::new(why.kind(), message))
     }
 
     async fn meta(&self) -> Result<changeover_core::cutover::Meta> {
@@ -144,8 +177,7 @@ impl Session<'_> {
                     ErrorKind::Corrupt,
                     format!(
                         "{} rows that were written to the new store are not in the file as they should be, the first in {} with \
-                         the key {:?}; nobody owns the module until this is settled: find out who writes to the file, correct it, and \
-                         revert again",
+                         the key {:?}: somebody else writes to the file",
                         wrong.len(),
                         first.target,
                         first.key

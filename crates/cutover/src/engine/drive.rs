@@ -76,8 +76,9 @@ impl Cutover {
     ///
     /// # Errors
     ///
-    /// `Invalid` unless the run has switched, and where the file refuses a row. `Corrupt` if the file does not hold afterwards
-    /// what the new store does; nobody owns the module then. Those of the stores.
+    /// `Invalid` unless the run has switched, and where the file refuses a row, which is named. `Corrupt` if the file does not hold
+    /// afterwards what the new store does. The new store owns the module then as before. Those of the stores: what became of the
+    /// module then is to be seen in its status; reverted again, it is gone on with.
     pub async fn revert(&self, terms: &Terms) -> Result<Status> {
         terms.check()?;
         self.patiently(Task::Revert, terms).await?;

@@ -37,6 +37,7 @@ pub const ALL: &[&str] = &[
     "revert.written",
     "revert.fenced",
     "revert.drained",
+    "revert.stayed",
     "revert.postgres",
     "revert.sqlite",
     "finalize.before",

@@ -1,6 +1,7 @@
 //! The plan: the whole old store is read and nothing is written. What a run would convert, leave out or refuse is told by
 //! table, column, key and bytes before anything is moved.
 
+mod dependents;
 mod finding;
 mod fingerprint;
 mod histogram;
@@ -10,12 +11,13 @@ use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
 use changeover_core::cutover::{
-    ChunkRead, CutoverSource, CutoverTarget, From, Raw, RawKey, SourceColumn, SourceFacts, Table,
+    Chunk, ChunkRead, CutoverSource, CutoverTarget, From, Raw, RawKey, SourceColumn, SourceFacts, Table,
     TargetFacts, Type,
 };
 use changeover_core::{Error, ErrorKind, Json, Result, TenantId, Uuid};
 use serde::Serialize;
 use serde_json::json;
+use sha2::{Digest as _, Sha256};
 
 pub use finding::{Finding, Group};
 pub(crate) use fingerprint::of_target;
@@ -27,8 +29,11 @@ use crate::convert::{Accepted, Converter, Loss};
 use crate::declare;
 use crate::hazards::{Treatment, number};
 
-/// Rows whose keys are remembered to count no quarantined row twice.
+/// Rows of a table whose keys are remembered, to count no quarantined row twice and to find those that refer to it.
 const REMEMBERED: usize = 1_000_000;
+
+/// The most rows of a table that are looked for under one rule which no row shows by itself.
+const LOOKED_FOR: u32 = 100_000;
 
 /// What a plan is made under.
 #[derive(Clone, Debug)]
@@ -84,7 +89,7 @@ pub struct TablePlan {
     pub rows: u64,
     /// Bytes of their content.
     pub bytes: u64,
-    /// Rows that would stay out. Those that refer to one of them follow it and are not counted here.
+    /// Rows that would stay out, those that only follow a row that they refer to among them.
     pub quarantined: u64,
     /// What each column of the old store holds.
     pub columns: Vec<Histogram>,
@@ -196,10 +201,18 @@ pub async fn plan(
         findings.add(finding);
     }
     let converter = converter(tables, terms, &facts)?;
-    let mut planned = Vec::with_capacity(tables.len());
-    for (index, table) in tables.iter().enumerate() {
-        let reading = Reading { source, facts: &facts, table, index, terms, converter: &converter };
-        planned.push(reading.run(tables, &mut findings, progress).await?);
+    let (mut planned, mut outs) = (Vec::with_capacity(tables.len()), Vec::with_capacity(tables.len()));
+    let reading =
+        |index| Reading { source, facts: &facts, table: &tables[index], index, terms, converter: &converter };
+    for index in 0..tables.len() {
+        let mut out = Out::default();
+        planned.push(reading(index).run(tables, &mut out, &mut findings, progress).await?);
+        outs.push(out);
+    }
+    let readings: Vec<_> = (0..tables.len()).map(reading).collect();
+    dependents::follow(&readings, &mut outs, &mut findings).await?;
+    for (table, out) in planned.iter_mut().zip(&outs) {
+        table.quarantined = out.count;
     }
     let rows: u64 = planned.iter().map(|table| table.rows).sum();
     Ok(Plan {
@@ -287,6 +300,7 @@ impl Reading<'_> {
     async fn run(
         &self,
         all: &[Table],
+        out: &mut Out,
         findings: &mut Findings,
         progress: &mut (dyn FnMut(PlanProgress) + Send),
     ) -> Result<TablePlan> {
@@ -302,7 +316,6 @@ impl Reading<'_> {
         };
         let Some(of) = self.rows_if_readable(&columns) else { return Ok(planned) };
         let types: Vec<_> = columns.iter().map(|column| type_of(table, column)).collect();
-        let mut out = Out::default();
         let mut read = ChunkRead {
             table: table.source.clone(),
             columns: columns.clone(),
@@ -312,22 +325,16 @@ impl Reading<'_> {
             bytes: self.terms.chunk_bytes,
         };
         loop {
-            let chunk = self.source.chunk(&read).await?;
-            if chunk.schema_cookie != self.facts.schema_cookie {
-                return Err(Error::new(
-                    ErrorKind::Invalid,
-                    "the schema of the old store changed while it was read, or VACUUM ran; plan again",
-                ));
-            }
+            let chunk = self.chunk(&read).await?;
             for (key, row) in &chunk.rows {
                 planned.rows += 1;
                 for ((raw, histogram), to) in row.iter().zip(&mut planned.columns).zip(&types) {
                     planned.bytes += raw.size() as u64;
                     histogram.add(raw, *to);
                 }
-                self.judge(key, row, &names, &mut out, findings);
+                self.judge(key, row, &names, out, findings);
             }
-            self.twins(&chunk.rows, &columns, &mut out, findings).await?;
+            self.twins(&chunk.rows, &columns, out, findings).await?;
             progress(PlanProgress { table: table.name.clone(), rows: planned.rows, of });
             if chunk.end {
                 break;
@@ -335,10 +342,20 @@ impl Reading<'_> {
             let Some((last, _)) = chunk.rows.into_iter().next_back() else { break };
             read.after = Some(last);
         }
-        self.duplicates(&mut out, findings).await?;
-        self.orphans(all, &mut out, findings).await?;
-        planned.quarantined = out.count;
+        self.duplicates(out, findings).await?;
+        self.orphans(all, out, findings).await?;
         Ok(planned)
+    }
+
+    async fn chunk(&self, read: &ChunkRead) -> Result<Chunk> {
+        let chunk = self.source.chunk(read).await?;
+        if chunk.schema_cookie == self.facts.schema_cookie {
+            return Ok(chunk);
+        }
+        Err(Error::new(
+            ErrorKind::Invalid,
+            "the schema of the old store changed while it was read, or VACUUM ran; plan again",
+        ))
     }
 
     /// The number of rows, if the file has the table and all that is read of it.
@@ -370,14 +387,36 @@ impl Reading<'_> {
 /// Rows that stay out, each counted once as far as they are remembered.
 #[derive(Debug, Default)]
 struct Out {
-    seen: HashSet<String>,
+    seen: HashSet<Mark>,
     count: u64,
+}
+
+/// A key, in few bytes.
+type Mark = [u8; 16];
+
+fn mark(key: &[Raw]) -> Mark {
+    let digest: [u8; 32] = Sha256::digest(finding::shown(key)).into();
+    let mut mark = [0; 16];
+    mark.copy_from_slice(&digest[..16]);
+    mark
 }
 
 impl Out {
     fn add(&mut self, key: &[Raw]) {
-        let new = self.seen.len() >= REMEMBERED || self.seen.insert(finding::shown(key));
+        if !self.follow(key) && self.is_full() {
+            self.count += 1;
+        }
+    }
+
+    /// Adds one that can be remembered; whether it is new.
+    fn follow(&mut self, key: &[Raw]) -> bool {
+        let new = !self.is_full() && self.seen.insert(mark(key));
         self.count += u64::from(new);
+        new
+    }
+
+    fn is_full(&self) -> bool {
+        self.seen.len() >= REMEMBERED
     }
 }
 

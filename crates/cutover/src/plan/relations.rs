@@ -4,7 +4,7 @@ use changeover_core::Result;
 use changeover_core::cutover::{From, Raw, RawKey, RawRow, ReadRows, Reason, SourceColumn, Table, Type};
 
 use super::finding::Findings;
-use super::{Out, Reading, name};
+use super::{LOOKED_FOR, Out, Reading, name};
 use crate::hazards::{Treatment, number};
 
 impl Reading<'_> {
@@ -18,13 +18,7 @@ impl Reading<'_> {
             let key = self.table.source_key();
             let found = self
                 .source
-                .duplicates(
-                    &self.table.source,
-                    &key,
-                    &columns,
-                    only_where.map(String::as_str),
-                    self.terms.listed,
-                )
+                .duplicates(&self.table.source, &key, &columns, only_where.map(String::as_str), LOOKED_FOR)
                 .await?;
             let problem = "has the same values as another row, and they are unique in the new store";
             self.stay_out(&found, &columns, number::DUPLICATE, problem, out, findings);
@@ -45,8 +39,7 @@ impl Reading<'_> {
             let (columns, to) = (names(self.table, &reference.columns), names(parent, &reference.to));
             let key = self.table.source_key();
             let parents = (parent.source.as_str(), to.as_slice());
-            let found =
-                self.source.orphans(&self.table.source, &key, &columns, parents, self.terms.listed).await?;
+            let found = self.source.orphans(&self.table.source, &key, &columns, parents, LOOKED_FOR).await?;
             let found = self.without_other_spellings(found, &columns, parents).await?;
             let problem = format!("names no row of {}", parent.name);
             self.stay_out(&found, &columns, number::ORPHAN, &problem, out, findings);
@@ -141,7 +134,7 @@ impl Reading<'_> {
     }
 
     /// Which columns hold ids as text.
-    fn ids(&self, columns: &[SourceColumn]) -> Vec<bool> {
+    pub(super) fn ids(&self, columns: &[SourceColumn]) -> Vec<bool> {
         columns.iter().map(|column| super::type_of(self.table, column) == Some(&Type::Uuid)).collect()
     }
 }
@@ -155,7 +148,7 @@ fn sources(table: &Table, columns: &[String]) -> Vec<SourceColumn> {
     columns.iter().filter_map(source).collect()
 }
 
-fn names(table: &Table, columns: &[String]) -> Vec<String> {
+pub(super) fn names(table: &Table, columns: &[String]) -> Vec<String> {
     sources(table, columns).iter().map(name).collect()
 }
 

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use changeover_core::ErrorKind;
 use changeover_core::backend::Family;
 use changeover_cutover::Goal;
 use changeover_cutover::engine::fail;
@@ -11,6 +12,7 @@ use rstest::rstest;
 use crate::process::{self, Process, repeats};
 use crate::roots::one_root;
 use crate::stage::{Stage, history, terms};
+use crate::stays;
 use crate::under_writers::{Writers, check};
 
 // Every place is in one of the tests below; and this is what another process runs.
@@ -134,6 +136,28 @@ async fn a_revert_killed_at(#[case] place: &str) {
         check(&*stage.new_events().await, &acknowledged, 300).await;
         one_root(&stage).await;
     }
+}
+
+// Faults 1 and 27: a revert that the file refuses, killed behind the fence and when the new store is the owner again: whoever
+// comes next is refused as well, nobody is without a store for it, and all of it goes back in the end.
+#[rstest]
+#[case("revert.fenced")]
+#[case("revert.stayed")]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refused_revert_killed_at(#[case] place: &str) {
+    let stage = Stage::legacy(Family::Events, &history(2, 3)).await;
+    let cutover = stage.cutover().await;
+    stays::switched(&stage, &cutover).await;
+    stage.file.run(stays::REFUSES);
+    Process::at(&stage, "revert", place).await.kill();
+    let owner = if place == "revert.stayed" { Owner::Postgres } else { Owner::None };
+    assert_eq!(cutover.status().await.unwrap().owner, owner);
+    assert_eq!(cutover.revert(&terms()).await.unwrap_err().kind(), ErrorKind::Invalid);
+    assert_eq!(cutover.status().await.unwrap().owner, Owner::Postgres);
+    stays::goes_on(&stage, 1).await;
+    stage.file.run("DROP TRIGGER refuses");
+    assert_eq!(cutover.revert(&terms()).await.unwrap().owner, Owner::Sqlite);
+    assert_eq!(stage.file.number("SELECT count(*) FROM domain_event"), 1_208);
 }
 
 // Fault 1.

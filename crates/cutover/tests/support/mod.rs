@@ -71,6 +71,15 @@ impl File {
         program(&self.path())
     }
 
+    /// A program that is given nothing but the path.
+    pub fn other(&self) -> impl Fn(&str) + Send + Sync + use<> {
+        let path = self.path();
+        move |sql| {
+            let mut conn = SqliteConnection::establish(&path.to_string_lossy()).unwrap();
+            conn.batch_execute("PRAGMA busy_timeout = 5000").and_then(|()| conn.batch_execute(sql)).unwrap();
+        }
+    }
+
     /// What another program does to the file.
     pub fn run(&self, sql: &str) {
         self.program().batch_execute(sql).unwrap();
@@ -285,6 +294,9 @@ impl CutoverTarget for Declared {
         no()
     }
     async fn changes(&self, _: i64, _: u32) -> Result<BackChanges> {
+        no()
+    }
+    async fn stay(&self, _: &Lease, _: i64, _: Entry) -> Result<Option<i64>> {
         no()
     }
     async fn give_back(&self, _: &Lease, _: i64, _: Entry) -> Result<Option<i64>> {

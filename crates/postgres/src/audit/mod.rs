@@ -28,6 +28,7 @@ pub(crate) use check::check;
 pub(crate) use create::Batch;
 
 use crate::client::PgClient;
+use crate::gate::Gate;
 use crate::lane::{Key, Lane, Writes};
 use crate::module::{applied_ids, capabilities, check_schema, facts, soon, unreadable};
 use crate::pool::{Pools, closed};
@@ -41,17 +42,25 @@ pub(crate) struct Trail {
     /// Whether records are chained by hash.
     pub chained: bool,
     pools: Arc<Pools>,
+    gate: Gate,
     checked: AtomicBool,
 }
 
 impl Trail {
-    pub(crate) fn new(scope: &ModuleScope, tenant: &TenantId, pools: Arc<Pools>, chained: bool) -> Self {
+    pub(crate) fn new(
+        scope: &ModuleScope,
+        tenant: &TenantId,
+        pools: Arc<Pools>,
+        chained: bool,
+        looks: bool,
+    ) -> Self {
         Self {
             scope: scope.clone(),
             tenant: tenant.clone(),
             statements: Audit::of(scope),
             chained,
             pools,
+            gate: Gate::new(scope, looks),
             checked: AtomicBool::new(false),
         }
     }
@@ -137,14 +146,15 @@ impl Writes for Trail {
 pub(crate) struct Trails {
     pools: Arc<Pools>,
     chained: bool,
+    looks: bool,
     open: Mutex<HashMap<(ModuleScope, TenantId), Shared>>,
 }
 
 type Shared = (Weak<Trail>, Weak<Lane<Trail>>);
 
 impl Trails {
-    pub(crate) fn new(pools: &Arc<Pools>, chained: bool) -> Self {
-        Self { pools: Arc::clone(pools), chained, open: Mutex::default() }
+    pub(crate) fn new(pools: &Arc<Pools>, chained: bool, looks: bool) -> Self {
+        Self { pools: Arc::clone(pools), chained, looks, open: Mutex::default() }
     }
 
     pub(crate) fn get(&self, scope: &ModuleScope, tenant: &TenantId) -> (Arc<Trail>, Arc<Lane<Trail>>) {
@@ -156,7 +166,7 @@ impl Trails {
             return (trail, lane);
         }
         open.retain(|_, (trail, _)| trail.strong_count() > 0);
-        let trail = Arc::new(Trail::new(scope, tenant, Arc::clone(&self.pools), self.chained));
+        let trail = Arc::new(Trail::new(scope, tenant, Arc::clone(&self.pools), self.chained, self.looks));
         let lane = Arc::new(Lane::new(Arc::clone(&trail)));
         open.insert(key, (Arc::downgrade(&trail), Arc::downgrade(&lane)));
         (trail, lane)

@@ -13,7 +13,7 @@ use crate::module::unreadable;
 impl Trail {
     pub(super) async fn get(&self, id: Uuid) -> Result<Option<AuditEvent>> {
         let mut conn = self.conn().await?;
-        let rows = conn.read(&self.statements.get, &[&self.tenant.as_str(), &id]).await?;
+        let rows = conn.read_owned(&self.gate, &self.statements.get, &[&self.tenant.as_str(), &id]).await?;
         rows.first().map(|row| event(row, 0)).transpose()
     }
 
@@ -32,7 +32,8 @@ impl Trail {
         let after = request.page.as_ref();
         let mut conn = self.conn().await?;
         let rows = conn
-            .read(
+            .read_owned(
+                &self.gate,
                 &self.statements.query,
                 &[
                     &self.tenant.as_str(),
@@ -63,7 +64,11 @@ impl Trail {
         let mut conn = self.conn().await?;
         let (start, end) = (filter.start.map(Micros::from), filter.end.map(Micros::from));
         let rows = conn
-            .read(&self.statements.count, &[&self.tenant.as_str(), &values(filter), &start, &end])
+            .read_owned(
+                &self.gate,
+                &self.statements.count,
+                &[&self.tenant.as_str(), &values(filter), &start, &end],
+            )
             .await?;
         let count: i64 = get(rows.first().ok_or_else(unreadable)?, 0)?;
         u64::try_from(count).map_err(|_| unreadable())

@@ -20,8 +20,9 @@ impl Trail {
         let mut after = 0_i64;
         loop {
             let mut conn = self.conn().await?;
-            let rows =
-                conn.read(&self.statements.read_chain, &[&tenant, &correlation, &after, &PAGE]).await?;
+            let rows = conn
+                .read_owned(&self.gate, &self.statements.read_chain, &[&tenant, &correlation, &after, &PAGE])
+                .await?;
             drop(conn);
             let mut found = 0;
             for row in &rows {

@@ -381,6 +381,12 @@ impl CutoverTarget for PostgresTarget {
             .map_err(|error| error.during("cutover.changes"))
     }
 
+    async fn stay(&self, lease: &Lease, epoch: i64, entry: Entry) -> Result<Option<i64>> {
+        in_transaction!(self, "cutover.stay", |tx| {
+            switch::stay(&tx, &self.module, lease, epoch, &entry).await
+        })
+    }
+
     async fn give_back(&self, lease: &Lease, epoch: i64, entry: Entry) -> Result<Option<i64>> {
         in_transaction!(self, "cutover.give_back", |tx| {
             switch::give_back(&tx, &self.module, lease, epoch, &entry).await

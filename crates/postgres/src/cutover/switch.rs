@@ -162,6 +162,25 @@ pub(super) async fn fence(
     super::back::last(tx, module).await.map(Some)
 }
 
+pub(super) async fn stay(
+    tx: &Tx<'_>,
+    module: &str,
+    lease: &Lease,
+    epoch: i64,
+    entry: &Entry,
+) -> Result<Option<i64>> {
+    lock_module(tx, module).await?;
+    let held = hold_leased(tx, module, lease).await?;
+    if held.phase != "revert_fenced"
+        || !change_owner(tx, module, ("none", epoch), ("postgres", epoch + 1)).await?
+    {
+        return Ok(None);
+    }
+    set_phase(tx, held.run, "switched").await?;
+    append(tx, module, held.run, entry).await?;
+    Ok(Some(epoch + 1))
+}
+
 pub(super) async fn give_back(
     tx: &Tx<'_>,
     module: &str,

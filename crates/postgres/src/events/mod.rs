@@ -21,6 +21,7 @@ use tokio::sync::OnceCell;
 pub(crate) use append::{Arrays, Outcome, answers};
 pub(crate) use subscribe::Wakes;
 
+use crate::gate::Gate;
 use crate::lane::{Key, Lane, Writes};
 use crate::module::{applied_ids, capabilities, check_schema, explained, facts, no_module, soon, unreadable};
 use crate::pool::{Pools, closed};
@@ -36,6 +37,7 @@ pub(crate) struct Log {
     channel: String,
     /// Whether audit records of this set-up are chained by hash.
     chained: bool,
+    gate: Gate,
     id: OnceCell<LogId>,
 }
 
@@ -46,6 +48,7 @@ impl Log {
         pools: Arc<Pools>,
         wakes: Arc<Wakes>,
         chained: bool,
+        looks: bool,
     ) -> Self {
         Self {
             scope: scope.clone(),
@@ -55,6 +58,7 @@ impl Log {
             wakes,
             channel: channel(scope),
             chained,
+            gate: Gate::new(scope, looks),
             id: OnceCell::new(),
         }
     }

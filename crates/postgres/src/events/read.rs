@@ -27,7 +27,8 @@ impl Log {
         // One more than asked for says whether there is a next page.
         let wanted = request.limit.get() as usize;
         let rows = conn
-            .read(
+            .read_owned(
+                &self.gate,
                 &self.statements.read_stream,
                 &[
                     &self.tenant.as_str(),
@@ -70,7 +71,8 @@ impl Log {
             streams.as_ref().map(|streams| streams.iter().map(|stream| stream.aggregate_id).collect());
         let mut conn = self.pools.get().await?;
         let rows = conn
-            .read(
+            .read_owned(
+                &self.gate,
                 &self.statements.read_all,
                 &[
                     &self.tenant.as_str(),
@@ -90,7 +92,7 @@ impl Log {
         let (head, scanned_to): (i64, i64) = (get(first, 11)?, get(first, 12)?);
         if let Some(checkpoint) = request.after.filter(|_| after > head) {
             // One of another tenant may lie there; those share the positions.
-            let rows = self.pools.get().await?.read(&self.statements.log_end, &[]).await?;
+            let rows = self.pools.get().await?.read_owned(&self.gate, &self.statements.log_end, &[]).await?;
             checkpoint.position_within(log, get(rows.first().ok_or_else(unreadable)?, 0)?)?;
         }
         let mut events = Vec::with_capacity(rows.len());
@@ -119,13 +121,14 @@ impl Log {
         let tenant = self.tenant.as_str();
         match of {
             HeadOf::Log => {
-                let rows = conn.read(&self.statements.log_head, &[&tenant]).await?;
+                let rows = conn.read_owned(&self.gate, &self.statements.log_head, &[&tenant]).await?;
                 let position: i64 = get(rows.first().ok_or_else(unreadable)?, 0)?;
                 Ok(Head { version: None, checkpoint: Some(Checkpoint::new(log, position)?) })
             }
             HeadOf::Stream(stream) => {
                 let rows = conn
-                    .read(
+                    .read_owned(
+                        &self.gate,
                         &self.statements.stream_head,
                         &[&tenant, &stream.aggregate_type.as_str(), &stream.aggregate_id],
                     )
@@ -142,7 +145,9 @@ impl Log {
     pub(crate) async fn tracked(&self, consumer: &ConsumerName) -> Result<Option<Checkpoint>> {
         let log = self.id().await?;
         let mut conn = self.pools.get().await?;
-        let rows = conn.read(&self.statements.tracked, &[&self.tenant.as_str(), &consumer.as_str()]).await?;
+        let rows = conn
+            .read_owned(&self.gate, &self.statements.tracked, &[&self.tenant.as_str(), &consumer.as_str()])
+            .await?;
         let position: Option<i64> = get(rows.first().ok_or_else(unreadable)?, 0)?;
         position.map(|position| Checkpoint::new(log, position)).transpose()
     }

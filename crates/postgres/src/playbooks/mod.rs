@@ -22,6 +22,7 @@ use changeover_core::{
 use tokio::sync::OnceCell;
 
 use crate::client::PgClient;
+use crate::gate::Gate;
 use crate::module::{applied_ids, capabilities, check_schema, facts, no_module, soon, unreadable};
 use crate::pool::{Pooled, Pools, closed};
 use crate::shipped::plain_schema;
@@ -80,6 +81,7 @@ struct Catalog {
     tenant: TenantId,
     statements: Statements,
     pools: Arc<Pools>,
+    gate: Gate,
     checked: OnceCell<()>,
     /// Until when so many rows are taken to be active and latest that they need not be counted.
     many_until: Mutex<Option<Instant>>,
@@ -118,12 +120,19 @@ pub(crate) struct PostgresPlaybooks {
 }
 
 impl PostgresPlaybooks {
-    pub(crate) fn new(scope: &ModuleScope, tenant: &TenantId, pools: Arc<Pools>, chained: bool) -> Self {
+    pub(crate) fn new(
+        scope: &ModuleScope,
+        tenant: &TenantId,
+        pools: Arc<Pools>,
+        chained: bool,
+        looks: bool,
+    ) -> Self {
         let catalog = Catalog {
             scope: scope.clone(),
             tenant: tenant.clone(),
             statements: Statements::of(scope, pools.around().is_none()),
             pools,
+            gate: Gate::new(scope, looks),
             checked: OnceCell::new(),
             many_until: Mutex::new(None),
         };

@@ -27,7 +27,7 @@ impl Catalog {
         };
         let mut conn = self.connection().await?;
         let params: [&dyn Param; 4] = [&self.tenant.as_str(), &request.playbook_id.as_str(), &which, &text];
-        let rows = conn.read(&self.statements.get, &params).await?;
+        let rows = conn.read_owned(&self.gate, &self.statements.get, &params).await?;
         rows.first().map(playbook).transpose()
     }
 
@@ -35,7 +35,8 @@ impl Catalog {
         request.validate()?;
         let mut conn = self.connection().await?;
         let rows = conn
-            .read(
+            .read_owned(
+                &self.gate,
                 &self.statements.list,
                 &[
                     &self.tenant.as_str(),
@@ -55,9 +56,10 @@ impl Catalog {
         let (tenant, id) = (self.tenant.as_str(), request.playbook_id.as_str());
         let below = request.below.as_ref().map(PlaybookVersion::as_str);
         let limit = i64::from(request.limit.get()) + 1;
-        let rows = conn.read(&self.statements.versions, &[&tenant, &id, &below, &limit]).await?;
+        let rows =
+            conn.read_owned(&self.gate, &self.statements.versions, &[&tenant, &id, &below, &limit]).await?;
         if rows.is_empty() {
-            let known = conn.read(&self.statements.is_known, &[&tenant, &id]).await?;
+            let known = conn.read_owned(&self.gate, &self.statements.is_known, &[&tenant, &id]).await?;
             if !get::<bool>(known.first().ok_or_else(unreadable)?, 0)? {
                 return Err(request.missing());
             }

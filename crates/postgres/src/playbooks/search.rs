@@ -66,7 +66,8 @@ impl Catalog {
             if !filtered && self.are_many() { 0 } else { i64::from(wanted.saturating_mul(10).max(MANY) + 1) };
         let mut conn = self.connection().await?;
         let rows = conn
-            .read(
+            .read_owned(
+                &self.gate,
                 &self.statements.candidates,
                 &[
                     &self.tenant.as_str(),
@@ -147,7 +148,12 @@ impl Catalog {
         let tenant = self.tenant.as_str();
         let labels = LabelsOut(&request.labels);
         let mut conn = self.connection().await?;
-        conn.read(&self.statements.scan, &[&tenant, &labels, &after, &limit, &without_vector]).await
+        conn.read_owned(
+            &self.gate,
+            &self.statements.scan,
+            &[&tenant, &labels, &after, &limit, &without_vector],
+        )
+        .await
     }
 
     /// The rows of the best, in their order. A version that lost its mark meanwhile is answered for by the one that took
@@ -159,7 +165,9 @@ impl Catalog {
         let ids: Vec<_> = best.iter().map(|candidate| candidate.playbook_id.as_str()).collect();
         let versions: Vec<_> = best.iter().map(|candidate| candidate.version.as_str()).collect();
         let mut conn = self.connection().await?;
-        let rows = conn.read(&self.statements.found, &[&self.tenant.as_str(), &ids, &versions]).await?;
+        let rows = conn
+            .read_owned(&self.gate, &self.statements.found, &[&self.tenant.as_str(), &ids, &versions])
+            .await?;
         drop(conn);
         // One version of a playbook is the latest, so its id names it.
         let mut found: HashMap<PlaybookId, Playbook> = HashMap::with_capacity(rows.len());

@@ -8,6 +8,7 @@
 //! Foreign keys are not followed, for a child may come in an earlier batch than its parent; the verifier looks for orphans.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 
 use changeover_core::Result;
 use changeover_core::cutover::{BackBatch, BackChange, Raw, SourceColumn};
@@ -18,7 +19,7 @@ use diesel::connection::SimpleConnection;
 use super::capture;
 use super::gate;
 use super::log::unprepared;
-use super::shape::{Shape, quote};
+use super::shape::{Shape, literal, quote};
 use crate::classify::{Failure, classify};
 use crate::sql::{self, Bind, parameter};
 
@@ -188,8 +189,9 @@ impl<'a> Write<'a> {
             return Ok(());
         }
         let message = format!(
-            "table {}: a row on its way back was changed by the table itself, by a trigger or the type of a column",
-            self.shape.name
+            "table {}: the row with {} was changed by the table itself on its way back, by a trigger or the type of a column",
+            self.shape.name,
+            self.named()
         );
         Err(Error::invalid(message).into())
     }
@@ -248,13 +250,36 @@ impl<'a> Write<'a> {
         columns.all(|column| row.iter().any(|(name, _)| *name == quote(&column.name)))
     }
 
+    /// Its key for people, as they would ask the file for it.
+    fn named(&self) -> String {
+        let one = |(name, value): &(String, &Raw)| {
+            let value = match value {
+                Raw::Null => "NULL".to_owned(),
+                Raw::Integer(number) => number.to_string(),
+                Raw::Real(number) => format!("{number:?}"),
+                Raw::Text(bytes) => literal(&String::from_utf8_lossy(bytes)),
+                Raw::Blob(bytes) => {
+                    let digits = bytes.iter().fold(String::new(), |mut digits, byte| {
+                        // Writing to a string cannot fail.
+                        let _ = write!(digits, "{byte:02x}");
+                        digits
+                    });
+                    format!("x'{digits}'")
+                }
+            };
+            format!("{name} = {value}")
+        };
+        self.key.iter().map(one).collect::<Vec<_>>().join(" AND ")
+    }
+
     fn refused(&self, failure: Failure) -> Failure {
         match failure {
             Failure::Broken(error) if classify(&error).kind() == ErrorKind::Unexpected => {
                 let why = classify(&error);
                 let message = format!(
-                    "table {}: the file refuses a row on its way back: {}",
+                    "table {}: the file refuses the row with {} on its way back: {}",
                     self.shape.name,
+                    self.named(),
                     why.message()
                 );
                 Error::invalid(message).into()

@@ -77,6 +77,20 @@ pub(crate) fn refuse_closed(conn: &mut SqliteConnection, module: &str) -> Result
     }
 }
 
+/// As [`refuse_closed`], and `Invalid` while a run captures what changes: it stops when the schema is another.
+pub(crate) fn refuse_moving(conn: &mut SqliteConnection, module: &str) -> Result<(), Failure> {
+    refuse_closed(conn, module)?;
+    match find(conn, module)? {
+        Some(found) if found.meta.captures => Err(Error::invalid(format!(
+            "run {} of the cutover of module {module} is under way, and captures what changes in its tables; its schema \
+             was not changed; abort the run first, or let it end",
+            found.meta.run
+        ))
+        .into()),
+        _ => Ok(()),
+    }
+}
+
 /// The gate as readers look at it.
 #[derive(Debug)]
 pub(crate) struct Gate {
