@@ -122,8 +122,8 @@ impl Stage {
         let marks = lock(&marks).clone();
         let part = |from: Phase, to: Phase| -> Result<(f64, memory::Memory), AnyError> {
             let at = |phase| marks.iter().find(|it| it.0 == phase).ok_or("a phase is missing");
-            let (begun, ended) = (at(from)?, at(to)?);
-            Ok((rate(rows, ended.1.saturating_sub(begun.1)), memory::Memory { before, highest: ended.2 }))
+            let (first, last) = (at(from)?, at(to)?);
+            Ok((rate(rows, last.1.saturating_sub(first.1)), memory::Memory { before, highest: last.2 }))
         };
         let (copied, memory_of_copy) = part(Phase::Copying, Phase::CatchingUp)?;
         let (verified, memory_of_comparison) = part(Phase::Verifying, Phase::Fenced)?;

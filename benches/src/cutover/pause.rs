@@ -43,9 +43,9 @@ pub async fn run(legacy: &Path, rows: usize) -> Result<(), AnyError> {
     cutover.run(&terms()?, Goal::Switched).await?;
     tokio::time::sleep(Duration::from_secs(2)).await;
     stop.store(true, Ordering::Relaxed);
-    let mut writes = Vec::new();
+    let mut done = Vec::new();
     for writer in writers {
-        writes.extend(writer.await??);
+        done.extend(writer.await??);
     }
     stage.close().await;
 
@@ -54,14 +54,14 @@ pub async fn run(legacy: &Path, rows: usize) -> Result<(), AnyError> {
         pauses.iter().any(|(end, took)| write.began < *end && write.began + write.took + *took > *end)
     };
     let milliseconds = |it: &Write| it.took.as_secs_f64() * 1_000.0;
-    let longest = writes.iter().filter(|it| is_of_pause(it)).map(milliseconds).fold(0.0, f64::max);
-    let mut ordinary: Vec<f64> = writes.iter().filter(|it| !is_of_pause(it)).map(milliseconds).collect();
+    let longest = done.iter().filter(|it| is_of_pause(it)).map(milliseconds).fold(0.0, f64::max);
+    let mut ordinary: Vec<f64> = done.iter().filter(|it| !is_of_pause(it)).map(milliseconds).collect();
     let (p50, p99) = (percentile(&mut ordinary, 0.5), percentile(&mut ordinary, 0.99));
     let ratio = longest / p99;
-    let seen = writes.iter().map(|it| it.began + it.took).max().zip(writes.iter().map(|it| it.began).min());
+    let seen = done.iter().map(|it| it.began + it.took).max().zip(done.iter().map(|it| it.began).min());
     let seconds = seen.map_or(0.0, |(end, begin)| (end - begin).as_secs_f64());
     #[expect(clippy::cast_precision_loss, reason = "a figure for people")]
-    let reached = writes.len() as f64 / seconds.max(0.001);
+    let reached = done.len() as f64 / seconds.max(0.001);
     println!(
         "  pause: {rows} rows moved under {reached:.0} writes/s (wanted {WRITES_A_SECOND}); longest write {longest:.1} ms, \
          of others p50 {p50:.2} ms, p99 {p99:.2} ms; ratio {ratio:.1} (goal <= 20: {})",

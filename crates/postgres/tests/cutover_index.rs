@@ -4,7 +4,6 @@
 
 mod moving;
 
-use changeover_core::cutover::*;
 use changeover_core::{Applied, ErrorKind};
 use changeover_testkit::TestDatabase;
 use moving::*;

@@ -9,6 +9,7 @@ use changeover_cutover::phase::Owner;
 use changeover_cutover::plan::{self, plan};
 use changeover_cutover::{Cutover, Goal, Terms, declare};
 
+use crate::roots::hex;
 use crate::stage::{Stage, terms};
 use crate::support::{scope, tenant};
 
@@ -82,7 +83,7 @@ fn shown(table: &str, key: &[Raw]) -> (String, String) {
     (table.to_owned(), key.iter().map(one).collect::<Vec<_>>().join(", "))
 }
 
-async fn moved(stage: &Stage, tables: &[Table]) -> Cutover {
+fn moved(stage: &Stage, tables: &[Table]) -> Cutover {
     let scope = scope("own");
     let (old, new) = (stage.old.cutover(&scope).unwrap(), stage.new.cutover(&scope).unwrap());
     Cutover::new(&scope, tables.to_vec(), old, new, "a test").unwrap()
@@ -95,7 +96,7 @@ async fn a_plan_tells_of_every_row_that_follows_another() {
     let stage = Stage::legacy(Family::Events, OLD).await;
     stage.db.execute(NEW).await.unwrap();
     let tables = declare::parse(TABLES, "own.toml").unwrap().tables;
-    let cutover = moved(&stage, &tables).await;
+    let cutover = moved(&stage, &tables);
     let small = plan::Terms { chunk_rows: 3, ..plan::Terms::new(tenant()) };
     let made = plan(cutover.source(), cutover.target(), &tables, &small, &mut |_| ()).await.unwrap();
     assert!(!made.refuses(), "{:?}", made.findings);
@@ -109,8 +110,7 @@ async fn a_plan_tells_of_every_row_that_follows_another() {
         let found = following.iter().find(|it| it.table == table && it.key == key).unwrap();
         (found.column.as_str(), found.found.as_str(), found.sample_hex.as_str())
     };
-    let upper: String =
-        "0000000A-0000-4000-8000-000000000002".bytes().map(|it| format!("{it:02x}")).collect();
+    let upper = hex(b"0000000A-0000-4000-8000-000000000002");
     assert_eq!(told("account", "6"), ("person", "refers to a row of person that stays out", upper.as_str()));
     assert_eq!(told("note", "30"), ("up", "refers to a row of note that stays out", "3239"));
 

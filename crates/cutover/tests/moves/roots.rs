@@ -32,7 +32,7 @@ pub async fn one_root(stage: &Stage) -> String {
     root
 }
 
-fn hex(digest: &[u8]) -> String {
+pub fn hex(digest: &[u8]) -> String {
     digest.iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
 }
 
