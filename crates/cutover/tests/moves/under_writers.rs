@@ -21,15 +21,6 @@ pub struct Writers {
 
 impl Writers {
     pub async fn start(stage: &Stage, count: u64) -> Self {
-        Self::with(stage, count, Duration::from_millis(2)).await
-    }
-
-    /// Writers that do not rest.
-    pub async fn start_at_full_speed(stage: &Stage, count: u64) -> Self {
-        Self::with(stage, count, Duration::ZERO).await
-    }
-
-    async fn with(stage: &Stage, count: u64, rest: Duration) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let (old, new) = (stage.old_events().await, stage.new_events().await);
         let task = |writer: u64| {
@@ -43,7 +34,7 @@ impl Writers {
                     if write(&*old, &*new, u128::from(writer), id, number, &stop).await {
                         acknowledged.insert(id, number);
                     }
-                    tokio::time::sleep(rest).await;
+                    tokio::time::sleep(Duration::from_millis(2)).await;
                 }
                 acknowledged
             })

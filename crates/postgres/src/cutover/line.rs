@@ -82,9 +82,8 @@ impl Lines {
     pub(super) async fn connect(self: &Arc<Self>) -> Result<Line> {
         let open = async {
             let client = Connector::for_cutover(&self.settings, &self.module)?.client().await?.0;
-            // Only the login itself sees since when its sessions are there.
-            let sql = "BEGIN; SET LOCAL ROLE NONE; SELECT pid, backend_start FROM pg_stat_activity \
-                       WHERE pid = pg_backend_pid(); COMMIT";
+            // Only the login itself sees since when its sessions are there; to the end of these two statements.
+            let sql = "SET LOCAL ROLE NONE; SELECT pid, backend_start FROM pg_stat_activity WHERE pid = pg_backend_pid()";
             let rows = rows(&client, sql).await?;
             let session = rows.first().and_then(|row| {
                 Some(Session { process: row.first()?.as_deref()?.parse().ok()?, since: row.get(1)?.clone()? })
