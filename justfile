@@ -48,7 +48,7 @@ bench *arguments:
 
 # Writers at full speed through a cutover, a revert and a second cutover: five minutes, or as many seconds as are given.
 soak seconds="300":
-    CHANGEOVER_SOAK_SECONDS={{ seconds }} ./test -p changeover-cutover --no-capture writers_lose_nothing
+    CHANGEOVER_SOAK_SECONDS={{ seconds }} ./test --profile soak -p changeover-cutover --no-capture under_writers
 
 # Coordinators killed at every named place, three times each, or as often as is given.
 kills repeats="3":
