@@ -38,13 +38,13 @@ fn stream() -> StreamId {
     StreamId::new("Order", Uuid::from_u128(7)).unwrap()
 }
 
-fn read<T: 'static, F>(
+fn read<T, F>(
     name: &'static str,
     read: impl Fn(Arc<T>) -> F + 'static,
     store: &Arc<T>,
 ) -> (&'static str, Read)
 where
-    T: ?Sized + Send + Sync,
+    T: ?Sized + Send + Sync + 'static,
     F: Future<Output = Result<usize>> + Send + 'static,
 {
     let store = Arc::clone(store);
