@@ -210,6 +210,8 @@ async fn a_module_owned_elsewhere_is_moved() {
     assert_eq!((error.kind(), error.was_applied()), (ErrorKind::Moved, Some(Applied::No)));
     assert_eq!(error.detail(), Some(&Detail::Moved { owner: "sqlite".to_owned() }));
     assert_eq!(store.ready().await.unwrap_err().kind(), ErrorKind::Moved);
+    assert_eq!(store.read_all(ReadAll::default()).await.unwrap_err().kind(), ErrorKind::Moved);
+    db.execute("UPDATE changeover.module SET owner = 'postgres'").await.unwrap();
     assert!(store.read_all(ReadAll::default()).await.unwrap().events.is_empty());
 }
 

@@ -383,6 +383,8 @@ async fn a_module_owned_elsewhere_is_moved() {
     assert_eq!((error.kind(), error.was_applied()), (ErrorKind::Moved, Some(Applied::No)));
     assert_eq!(error.detail(), Some(&Detail::Moved { owner: "sqlite".to_owned() }));
     assert_eq!(trail.ready().await.unwrap_err().kind(), ErrorKind::Moved);
+    assert_eq!(trail.query(AuditQuery::default()).await.unwrap_err().kind(), ErrorKind::Moved);
+    db.execute("UPDATE changeover.module SET owner = 'postgres' WHERE module = 'audit'").await.unwrap();
     assert!(recorded(&*trail).await.is_empty());
 }
 

@@ -250,6 +250,9 @@ async fn nobody_writes_while_another_backend_owns_the_module() {
     assert_eq!(catalog.ready().await.unwrap_err().kind(), ErrorKind::Moved);
     assert_eq!(code(&hand, insert).await, "COMVD");
     assert_eq!(code(&hand, "UPDATE playbook_store.playbook_catalog SET status = 'archived'").await, "COMVD");
+    let read = GetPlaybook { playbook_id: id("a"), which: Lookup::Latest };
+    assert_eq!(catalog.get(read).await.unwrap_err().kind(), ErrorKind::Moved);
+    db.execute("UPDATE changeover.module SET owner = 'postgres' WHERE module = 'playbooks'").await.unwrap();
     assert_eq!(get(&catalog, Lookup::Latest).await.unwrap().playbook.status, Status::Active);
 }
 

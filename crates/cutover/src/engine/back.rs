@@ -15,14 +15,37 @@ use super::{Cutover, Pause, Step};
 use crate::phase::{Owner, Phase};
 use crate::verify::{ChangedKey, Verifier};
 
+/// Rows that may be left to compare when the writers stand still, if they leave time for no fewer: a page.
+const FEW: usize = PAGE as usize;
+
+/// How often what went back is compared before: writers who write more than this meanwhile wait longer.
+const ROUNDS: usize = 8;
+
+/// How far what was written to the new store is compared with the file.
+#[derive(Default)]
+struct Compared {
+    /// Captured changes up to this one.
+    upto: i64,
+    /// Rows that differed.
+    left: Vec<ChangedKey>,
+    /// Each row that was compared, once.
+    rows: HashSet<Vec<u8>>,
+}
+
 impl Session<'_> {
     /// From `switched`, or from wherever an earlier revert was left, to the old store as the owner.
     pub(super) async fn revert(&mut self) -> Result<()> {
         let mut begin = std::time::Instant::now();
+        let mut compared = Compared::default();
         fail::point("revert.before").await;
         if self.phase == Phase::Switched {
             // Most of it while the writers go on; a change that the file refuses is found out before they are stopped.
-            while self.write_back().await? > self.terms.max_lag {}
+            for _ in 0..ROUNDS {
+                while self.write_back().await? > self.terms.max_lag {}
+                if self.compare_back(&mut compared).await? <= FEW {
+                    break;
+                }
+            }
             begin = std::time::Instant::now();
             let entry = self.entry("revert_fenced", &nothing())?;
             if self.target().fence(&self.lease, self.epoch, entry).await?.is_none() {
@@ -36,7 +59,7 @@ impl Session<'_> {
             self.say(&Step::Phase(Phase::RevertFenced));
             fail::point("revert.fenced").await;
         }
-        let count = match self.drain_back().await {
+        let count = match self.drain_back(compared).await {
             Ok(count) => count,
             Err(error) if is_lost(&error) => return Err(error),
             Err(error) => return Err(self.stay(&error, begin).await?),
@@ -60,10 +83,10 @@ impl Session<'_> {
     }
 
     /// Everything that is left goes back and is compared; how many rows that were.
-    async fn drain_back(&mut self) -> Result<u64> {
+    async fn drain_back(&mut self, compared: Compared) -> Result<u64> {
         while self.write_back().await? > 0 {}
         fail::point("revert.drained").await;
-        self.prove_back().await
+        self.prove_back(compared).await
     }
 
     /// The file did not take what it had to. It was not opened, and the new store has every row: that goes on as the owner,
@@ -141,36 +164,34 @@ impl Session<'_> {
         Ok(changes)
     }
 
-    /// Every row that was written to the new store since the switch is compared with the file. How many there were.
-    async fn prove_back(&self) -> Result<u64> {
+    /// Compares what went back already, while the writers go on; how many rows that were.
+    async fn compare_back(&self, compared: &mut Compared) -> Result<usize> {
+        let written = self.meta().await?.back_applied;
+        let (verifier, excused) = (self.verifier_of_way_back()?, self.excused().await?);
+        let mut rows = 0;
+        loop {
+            let found = self.target().changes(compared.upto, PAGE).await?;
+            if found.upto == compared.upto || found.upto > written {
+                return Ok(rows);
+            }
+            let changed = self.in_file(&found.keys).await?;
+            // What differs was changed once more, or is wrong: the last comparison tells.
+            let differing = verifier.differing_of(&changed, &excused).await?;
+            rows += changed.len();
+            compared.left.extend(differing.into_iter().map(|(key, _)| key));
+            compared.rows.extend(changed.iter().map(|it| name_of(&it.table, &it.key)));
+            compared.upto = found.upto;
+        }
+    }
+
+    /// Nobody writes any more: what is left of the rows that were written to the new store since the switch is compared with
+    /// the file. How many there were in all.
+    async fn prove_back(&self, mut compared: Compared) -> Result<u64> {
         // What somebody else's run captures is not for this file.
         self.target().renew(&self.lease).await?;
-        let world = Cutover::world(&self.run, &self.kept);
-        let witnesses = (&self.cutover.source_witness, &self.cutover.target_witness);
-        let verifier =
-            Verifier::of_way_back(self.tables(), &world, Arc::clone(witnesses.0), Arc::clone(witnesses.1))?;
-        let excused = self.excused().await?;
-        let (mut after, mut count) = (0, 0);
-        let mut seen = HashSet::new();
+        let (verifier, excused) = (self.verifier_of_way_back()?, self.excused().await?);
+        let mut changed = std::mem::take(&mut compared.left);
         loop {
-            let found = self.target().changes(after, PAGE).await?;
-            if found.upto == after {
-                return Ok(count);
-            }
-            after = found.upto;
-            let mut changed = Vec::new();
-            let there = self.there(&found.keys).await?;
-            for key in &found.keys {
-                let (table, key) = (key.change.table, &key.change.key);
-                let name = &self.tables()[table].name;
-                let spelled = self.converter.spellings(table, key)?;
-                let is_there = |key: &&Vec<Raw>| there.contains(&name_of(name, key));
-                let Some(raw) = spelled.iter().find(is_there).or(spelled.first()) else { continue };
-                if seen.insert(name_of(name, raw)) {
-                    changed.push(ChangedKey { table: name.clone(), key: raw.clone() });
-                }
-            }
-            count += changed.len() as u64;
             let wrong = verifier.changed(&changed, &excused).await?;
             if let Some(first) = wrong.first() {
                 return Err(Error::new(
@@ -184,7 +205,35 @@ impl Session<'_> {
                     ),
                 ));
             }
+            compared.rows.extend(changed.iter().map(|it| name_of(&it.table, &it.key)));
+            let found = self.target().changes(compared.upto, PAGE).await?;
+            if found.upto == compared.upto {
+                return Ok(compared.rows.len() as u64);
+            }
+            compared.upto = found.upto;
+            changed = self.in_file(&found.keys).await?;
         }
+    }
+
+    fn verifier_of_way_back(&self) -> Result<Verifier> {
+        let world = Cutover::world(&self.run, &self.kept);
+        let witnesses = (&self.cutover.source_witness, &self.cutover.target_witness);
+        Verifier::of_way_back(self.tables(), &world, Arc::clone(witnesses.0), Arc::clone(witnesses.1))
+    }
+
+    /// The keys under which the file has, or had, these rows.
+    async fn in_file(&self, keys: &[BackKey]) -> Result<Vec<ChangedKey>> {
+        let there = self.there(keys).await?;
+        let mut found = Vec::with_capacity(keys.len());
+        for it in keys {
+            let (table, key) = (it.change.table, &it.change.key);
+            let name = &self.tables()[table].name;
+            let spelled = self.converter.spellings(table, key)?;
+            let is_there = |key: &&Vec<Raw>| there.contains(&name_of(name, key));
+            let Some(raw) = spelled.iter().find(is_there).or(spelled.first()) else { continue };
+            found.push(ChangedKey { table: name.clone(), key: raw.clone() });
+        }
+        Ok(found)
     }
 }
 
