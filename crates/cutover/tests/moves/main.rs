@@ -19,6 +19,7 @@ mod process;
 mod quarantine;
 mod races;
 mod readers;
+mod recent;
 mod replicas;
 mod restarts;
 mod roots;
