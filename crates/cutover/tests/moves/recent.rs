@@ -26,7 +26,7 @@ const CHANGED: &str = "UPDATE domain_event SET event_data = json_object('n', -ro
 #[tokio::test(flavor = "multi_thread")]
 async fn a_row_that_is_stored_wrong_after_the_comparison_is_found() {
     let stage = Stage::legacy(Family::Events, &history(10, 400)).await;
-    let (file, client) = (stage.file.path().to_owned(), stage.db.client().await.unwrap());
+    let (file, client) = (stage.file.path().clone(), stage.db.client().await.unwrap());
     let cutover = stage.cutover().await.watching(move |step| {
         if *step == Step::Phase(Phase::Verifying) {
             block_in_place(|| Handle::current().block_on(client.batch_execute(WRONG))).unwrap();
