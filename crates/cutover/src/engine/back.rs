@@ -10,6 +10,7 @@ use serde_json::json;
 use super::cut::is_lost;
 use super::fail;
 use super::follow::name_of;
+use super::rounds::Rounds;
 use super::session::{PAGE, Session, nothing};
 use super::{Cutover, Pause, Step};
 use crate::phase::{Owner, Phase};
@@ -18,9 +19,6 @@ use crate::verify::{ChangedKey, Verifier};
 /// Rows that may be left to compare when the writers stand still, if they leave time for no fewer: a page.
 const FEW: usize = PAGE as usize;
 
-/// How often what went back is compared before, at most.
-const ROUNDS: usize = 8;
-
 /// How far what was written to the new store is compared with the file.
 #[derive(Default)]
 struct Compared {
@@ -28,8 +26,8 @@ struct Compared {
     upto: i64,
     /// Rows that differed.
     left: Vec<ChangedKey>,
-    /// Each row that was compared, once.
-    rows: HashSet<Vec<u8>>,
+    /// How many rows were compared, each as often as it was.
+    rows: u64,
 }
 
 impl Session<'_> {
@@ -40,15 +38,13 @@ impl Session<'_> {
         fail::point("revert.before").await;
         if self.phase == Phase::Switched {
             // Most of it while the writers go on; a change that the file refuses is found out before they are stopped.
-            let mut before = usize::MAX;
-            for _ in 0..ROUNDS {
+            let mut rounds = Rounds::until(FEW);
+            loop {
                 while self.write_back().await? > self.terms.max_lag {}
                 let rows = self.compare_back(&mut compared).await?;
-                // Writers who write as much as is compared meanwhile would keep this going for ever: they have to wait.
-                if rows <= FEW || rows > before / 2 {
+                if !rounds.another(rows) {
                     break;
                 }
-                before = rows;
             }
             begin = std::time::Instant::now();
             let entry = self.entry("revert_fenced", &nothing())?;
@@ -86,7 +82,7 @@ impl Session<'_> {
         Ok(())
     }
 
-    /// Everything that is left goes back and is compared; how many rows that were.
+    /// Everything that is left goes back and is compared; how many comparisons of a row there were, the earlier ones included.
     async fn drain_back(&mut self, compared: Compared) -> Result<u64> {
         while self.write_back().await? > 0 {}
         fail::point("revert.drained").await;
@@ -183,13 +179,13 @@ impl Session<'_> {
             let differing = verifier.differing_of(&changed, &excused).await?;
             rows += changed.len();
             compared.left.extend(differing.into_iter().map(|(key, _)| key));
-            compared.rows.extend(changed.iter().map(|it| name_of(&it.table, &it.key)));
+            compared.rows += changed.len() as u64;
             compared.upto = found.upto;
         }
     }
 
     /// Nobody writes any more: what is left of the rows that were written to the new store since the switch is compared with
-    /// the file. How many there were in all.
+    /// the file. How many comparisons of a row that were in all.
     async fn prove_back(&self, mut compared: Compared) -> Result<u64> {
         // What somebody else's run captures is not for this file.
         self.target().renew(&self.lease).await?;
@@ -209,10 +205,10 @@ impl Session<'_> {
                     ),
                 ));
             }
-            compared.rows.extend(changed.iter().map(|it| name_of(&it.table, &it.key)));
+            compared.rows += changed.len() as u64;
             let found = self.target().changes(compared.upto, PAGE).await?;
             if found.upto == compared.upto {
-                return Ok(compared.rows.len() as u64);
+                return Ok(compared.rows);
             }
             compared.upto = found.upto;
             changed = self.in_file(&found.keys).await?;

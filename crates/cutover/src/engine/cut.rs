@@ -27,14 +27,14 @@ impl Session<'_> {
     pub(super) async fn cut(&mut self, links_early: bool) -> Result<Cut> {
         // Whoever has the lease by now is named before anything else is wondered about.
         self.target().renew(&self.lease).await?;
-        self.cutover.check_captured(&self.run).await?;
-        self.cutover.check_unchanged(&self.run).await?;
         if links_early {
             self.link().await?;
         }
         self.prove_recent().await?;
         self.catch_up(self.terms.max_lag).await?;
         self.target().renew(&self.lease).await?;
+        self.cutover.check_captured(&self.run).await?;
+        self.cutover.check_unchanged(&self.run).await?;
         fail::point("fence.before").await;
         let begin = Instant::now();
         let within = FENCE_WAITS.min(self.terms.max_pause / 2);

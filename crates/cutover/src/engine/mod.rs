@@ -28,6 +28,7 @@ mod guard;
 mod prove;
 mod recover;
 mod root;
+mod rounds;
 mod session;
 mod settle;
 mod status;

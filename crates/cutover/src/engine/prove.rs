@@ -9,6 +9,7 @@ use changeover_core::{Error, ErrorKind, Result};
 use serde_json::{Value as Document, json};
 
 use super::fail;
+use super::rounds::Rounds;
 use super::session::{Proof, Session};
 use super::{Cutover, Step};
 use crate::phase::Phase;
@@ -24,9 +25,6 @@ const LISTED: usize = 20_000;
 
 /// Changed rows that may be left to compare when the writers stand still, if they leave time for fewer.
 const FEW: usize = 500;
-
-/// How often changed rows are compared before, at most.
-const ROUNDS: usize = 8;
 
 /// Mismatches that an error and the record name.
 const NAMED: usize = 20;
@@ -99,16 +97,14 @@ impl Session<'_> {
     /// Compares what was changed since, so that little is left for when nobody writes any more.
     pub(super) async fn prove_recent(&mut self) -> Result<()> {
         let verifier = self.verifier()?;
-        let mut before = usize::MAX;
-        for _ in 0..ROUNDS {
+        let mut rounds = Rounds::until(FEW);
+        loop {
             self.catch_up(self.terms.max_lag).await?;
             let Some(proof) = &self.proof else { return Ok(()) };
             let changed = self.changed_since(proof).await?;
-            // Writers who change as much as is compared meanwhile would keep this going for ever: they have to wait.
-            if changed.len() <= FEW || changed.len() > before / 2 {
+            if !rounds.another(changed.len()) {
                 return Ok(());
             }
-            before = changed.len();
             let upto = self.applied;
             let excused = self.excused().await?;
             let left: Vec<_> =
@@ -118,7 +114,6 @@ impl Session<'_> {
                 (proof.since, proof.left) = (upto, left);
             }
         }
-        Ok(())
     }
 
     /// Nobody writes any more: what was changed since the comparison, and the number of rows, or everything if there is time.

@@ -7,6 +7,7 @@ use changeover_core::events::{Append, Expected, NewEvent};
 use changeover_core::{ErrorKind, Json, Uuid};
 use changeover_cutover::phase::{Owner, Phase};
 use changeover_cutover::{Cutover, Goal, Step};
+use rstest::rstest;
 
 use crate::stage::{Stage, append, event, history, stream, terms, words};
 
@@ -90,15 +91,19 @@ async fn a_revert_that_the_file_refuses_leaves_the_new_store_the_owner() {
     assert_eq!(in_the_new_store(&stage).await, 1_210);
 }
 
-// The same when the file holds something else in the end than was written to it.
+// The same when the file holds something else in the end than was written to it: in what is compared behind the fence, and in what
+// was compared before.
+#[rstest]
+#[case(0, 1_207)]
+#[case(1, 7)]
 #[tokio::test(flavor = "multi_thread")]
-async fn a_revert_whose_comparison_fails_leaves_the_new_store_the_owner() {
+async fn a_revert_whose_comparison_fails_leaves_the_new_store_the_owner(#[case] some: u64, #[case] row: u64) {
     let stage = Stage::legacy(Family::Events, &history(2, 3)).await;
     let other = stage.file.other();
     let cutover = stage.cutover().await.watching(move |step| {
-        if matches!(step, Step::WroteBack { left: 0, .. }) {
+        if matches!(step, Step::WroteBack { left, .. } if (*left).min(1) == some) {
             let gate = "UPDATE __cut_meta SET open =";
-            let sql = "UPDATE domain_event SET event_version = 5 WHERE rowid = 1207";
+            let sql = format!("UPDATE domain_event SET event_version = 5 WHERE rowid = {row}");
             other(&format!("{gate} 1; {sql}; {gate} 0"));
         }
     });
