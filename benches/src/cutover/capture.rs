@@ -5,10 +5,11 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use changeover_cutover::Goal as Upto;
+use changeover_testkit::TestDatabase;
 use diesel::connection::SimpleConnection as _;
 use diesel::{Connection as _, SqliteConnection};
 
-use super::{Stage, another_database, file, terms};
+use super::{Stage, file, terms};
 use crate::AnyError;
 use crate::measure::{Goal, Plan, Round, point};
 
@@ -21,7 +22,7 @@ pub async fn run(plan: Plan, folder: &Path) -> Result<(), AnyError> {
     for file in [&free, &captured] {
         file::fill(file, ROWS)?;
     }
-    let db = another_database().await?;
+    let db = TestDatabase::empty().await?;
     let stage = Stage::open(&captured, db.url()).await?;
     stage.cutover().await?.run(&terms()?, Upto::Verified).await?;
     stage.close().await;

@@ -14,7 +14,6 @@ use changeover::backend::Family;
 use changeover::{Db, ModuleName, ModuleScope, Move, PersistenceOptions, TenantId, connect_with, registry};
 use changeover_cutover::phase::Phase;
 use changeover_cutover::{Cutover, Goal, Step, Terms};
-use changeover_testkit::TestDatabase;
 
 use crate::AnyError;
 use crate::measure::Plan;
@@ -146,9 +145,4 @@ fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
 #[expect(clippy::cast_precision_loss, reason = "a figure for people")]
 fn rate(rows: usize, took: Duration) -> f64 {
     rows as f64 / took.as_secs_f64().max(0.001)
-}
-
-/// An empty database with the durability that figures are about.
-async fn another_database() -> Result<TestDatabase, AnyError> {
-    Ok(TestDatabase::empty().await?)
 }

@@ -8,9 +8,10 @@ use std::time::{Duration, Instant};
 use changeover::AuditRepository;
 use changeover::audit::Create;
 use changeover_cutover::{Goal, Step};
+use changeover_testkit::TestDatabase;
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::{Stage, WRITES_A_SECOND, another_database, file, lock, terms};
+use super::{Stage, WRITES_A_SECOND, file, lock, terms};
 use crate::AnyError;
 use crate::audit::record;
 use crate::measure::percentile;
@@ -26,7 +27,7 @@ struct Write {
 /// Moves a file of so many rows while writers record a thousand events a second, and prints their longest write.
 pub async fn run(legacy: &Path, rows: usize) -> Result<(), AnyError> {
     file::fill(legacy, rows)?;
-    let db = another_database().await?;
+    let db = TestDatabase::empty().await?;
     let stage = Stage::open(legacy, db.url()).await?;
     let repository = stage.db.audit("audit")?.repository().await?;
     let stop = Arc::new(AtomicBool::new(false));

@@ -14,8 +14,8 @@ use sha2::{Digest as _, Sha256};
 
 use crate::error::{Error, Result};
 
-/// A JSON value in canonical text.
-#[derive(Clone, PartialEq, Eq, Hash)]
+/// A JSON value in canonical text. It is ordered as that text is, by bytes.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Json(Box<str>);
 
 impl Json {

@@ -42,7 +42,7 @@ pub use backend::{Backend, ModuleScope, OpenBackend, Registry};
 pub use capabilities::{Capabilities, Support};
 pub use checkpoint::{Checkpoint, LogId};
 pub use closing::Closing;
-pub use digest::sha256_hex;
+pub use digest::{hex, sha256_hex};
 pub use error::{Applied, Detail, Error, ErrorKind, Result};
 pub use events::EventStore;
 pub use json::Json;

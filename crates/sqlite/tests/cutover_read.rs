@@ -179,13 +179,13 @@ async fn values_come_as_they_are_stored() {
         match (&seen.values[0], value) {
             (None, Raw::Null) => {}
             (Some((class, bytes)), Raw::Text(stored) | Raw::Blob(stored)) => {
-                assert_eq!((class.as_str(), bytes), (value.class(), stored), "{sql}");
+                assert_eq!((*class, bytes), (value.class(), stored), "{sql}");
             }
             (Some((class, bytes)), Raw::Integer(stored)) => {
-                assert_eq!((class.as_str(), bytes), ("integer", &stored.to_string().into_bytes()));
+                assert_eq!((*class, bytes), ("integer", &stored.to_string().into_bytes()));
             }
             (Some((class, bytes)), Raw::Real(stored)) => {
-                assert_eq!(class, "real", "{sql}");
+                assert_eq!(*class, "real", "{sql}");
                 let number: f64 = std::str::from_utf8(bytes).unwrap().parse().unwrap();
                 assert_eq!(number.to_bits(), stored.to_bits(), "{sql}");
             }

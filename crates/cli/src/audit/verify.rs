@@ -1,9 +1,7 @@
 //! `audit verify`: the hash chain of a correlation id.
 
-use std::fmt::Write as _;
-
 use changeover::audit::{Break, VerifyChain};
-use changeover::{AuditRepository, Text, Uuid};
+use changeover::{AuditRepository, Text, Uuid, hex};
 use serde::Serialize;
 
 use crate::exit::{Failure, Status};
@@ -50,12 +48,4 @@ pub async fn verify(
         out.line(&format!("{chain} holds: {} records{head}", report.events))?;
     }
     Ok(Status::Done)
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        // Writing to a string cannot fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }

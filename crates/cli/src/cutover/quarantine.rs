@@ -131,7 +131,7 @@ fn both(raw: &Raw) -> (String, String) {
         Raw::Integer(_) | Raw::Real(_) => (shown::brief(raw), String::new()),
         Raw::Text(bytes) | Raw::Blob(bytes) => {
             let text = std::str::from_utf8(bytes).map_or_else(|_| "-".to_owned(), str::to_owned);
-            (text, shown::hex(bytes))
+            (text, changeover::hex(bytes))
         }
     }
 }

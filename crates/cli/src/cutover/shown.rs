@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use changeover::cutover::contract::{Raw, SourceColumn};
+use changeover::hex;
 
 /// Bytes of a value that a list shows.
 const SHORT: usize = 16;
@@ -31,15 +32,6 @@ pub fn hex_brief(digits: &str) -> String {
         Some(first) if digits.len() > 2 * SHORT => format!("{first}…"),
         _ => digits.to_owned(),
     }
-}
-
-pub fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        // Writing to a string cannot fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }
 
 pub fn column(column: &SourceColumn) -> &str {

@@ -3,6 +3,7 @@
 use changeover::cutover::phase::Phase;
 use changeover::cutover::verify::Kind;
 use changeover::cutover::{Cutover, Status as Stand};
+use changeover::hex;
 use serde_json::json;
 
 use super::shown;
@@ -77,7 +78,7 @@ pub async fn verify(cutover: &Cutover, out: &mut Out) -> Result<Status, Failure>
             out.object(&json!({
                 "table": table.target, "source_rows": table.source_rows, "target_rows": table.target_rows,
                 "quarantined": table.quarantined, "repaired": table.repaired,
-                "source_root": shown::hex(&table.source_root), "target_root": shown::hex(&table.target_root),
+                "source_root": hex(&table.source_root), "target_root": hex(&table.target_root),
             }))?;
         }
         for wrong in &verified.mismatches {

@@ -339,5 +339,5 @@ pub struct Witnessed {
     pub key: RawKey,
     /// Storage class as `typeof()` names it, and bytes as `CAST(.. AS BLOB)` gives them, but for reals 17 digits; `None` for
     /// null.
-    pub values: Vec<Option<(String, Vec<u8>)>>,
+    pub values: Vec<Option<(&'static str, Vec<u8>)>>,
 }

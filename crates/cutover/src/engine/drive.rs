@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use changeover_core::cutover::{CaptureTable, Entry, Lease, Meta, NewRun, Run};
-use changeover_core::{Applied, Error, ErrorKind, Json, Result, Uuid};
+use changeover_core::{Applied, Error, ErrorKind, Json, Result, Uuid, hex};
 use serde_json::json;
 
 use super::batch::Batch;
@@ -18,7 +18,6 @@ use crate::convert::notifications_from;
 use crate::declare;
 use crate::phase::Phase;
 use crate::plan;
-use crate::verify::hex;
 
 /// How far a run is to go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Instant;
 
-use changeover_core::{Error, ErrorKind, Result};
+use changeover_core::{Error, ErrorKind, Result, hex};
 use serde_json::{Value as Document, json};
 
 use super::fail;
@@ -14,7 +14,7 @@ use super::session::{Proof, Session};
 use super::{Cutover, Step};
 use crate::phase::Phase;
 use crate::verify::{
-    ChangedKey, ChunkVerified, Kind, Limits, Mismatch, Mode, Suspect, Verified, Verifier, VerifyCursor, hex,
+    ChangedKey, ChunkVerified, Kind, Limits, Mismatch, Mode, Suspect, Verified, Verifier, VerifyCursor,
 };
 
 /// How often rows that differ under writes are looked at again.

@@ -1,10 +1,9 @@
 //! What a plan found, listed as far as memory allows and counted in full.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 
 use changeover_core::cutover::{Raw, Reason};
-use changeover_core::{Json, Result};
+use changeover_core::{Json, Result, hex};
 use serde::Serialize;
 
 use crate::hazards::Treatment;
@@ -112,30 +111,22 @@ pub(super) fn shown(key: &[Raw]) -> String {
         Raw::Integer(number) => number.to_string(),
         Raw::Real(number) => format!("{number:?}"),
         Raw::Text(bytes) => {
-            std::str::from_utf8(bytes).map_or_else(|_| hex(bytes), |text| format!("{text:?}"))
+            std::str::from_utf8(bytes).map_or_else(|_| literal(bytes), |text| format!("{text:?}"))
         }
-        Raw::Blob(bytes) => hex(bytes),
+        Raw::Blob(bytes) => literal(bytes),
     };
     key.iter().map(one).collect::<Vec<_>>().join(", ")
 }
 
-fn hex(bytes: &[u8]) -> String {
-    format!("x'{}'", digits(bytes))
-}
-
-fn digits(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut out, byte| {
-        // Writing to a string cannot fail.
-        let _ = write!(out, "{byte:02x}");
-        out
-    })
+fn literal(bytes: &[u8]) -> String {
+    format!("x'{}'", hex(bytes))
 }
 
 fn sample(raw: &Raw) -> String {
     match raw {
         Raw::Null => String::new(),
-        Raw::Integer(number) => digits(number.to_string().as_bytes()),
-        Raw::Real(number) => digits(format!("{number:?}").as_bytes()),
-        Raw::Text(bytes) | Raw::Blob(bytes) => digits(&bytes[..bytes.len().min(SAMPLE)]),
+        Raw::Integer(number) => hex(number.to_string().as_bytes()),
+        Raw::Real(number) => hex(format!("{number:?}").as_bytes()),
+        Raw::Text(bytes) | Raw::Blob(bytes) => hex(&bytes[..bytes.len().min(SAMPLE)]),
     }
 }

@@ -1,10 +1,9 @@
 //! A manifest against the stores that it is about.
 
-use changeover_core::{ErrorKind, Result};
+use changeover_core::{ErrorKind, Result, hex};
 
 use super::{Checked, Manifest, Word};
 use crate::phase::Phase;
-use crate::verify::hex;
 use crate::{Cutover, declare};
 
 /// Whether the stores say what the manifest says: the record in the new one, entry by entry, and the data root of the

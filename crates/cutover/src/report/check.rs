@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use changeover_core::{Result, sha256_hex};
+use changeover_core::{Result, hex, sha256_hex};
 use serde_json::Value as Document;
 
 use super::{Checked, Manifest, Proved, ProvedTable, chain};
-use crate::verify::{Digest, data_root, hex};
+use crate::verify::{Digest, data_root};
 
 /// Whether a manifest is consistent in itself. No store is asked.
 ///

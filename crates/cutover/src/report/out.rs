@@ -1,11 +1,10 @@
 //! Rows that stayed out, as a manifest holds them.
 
 use changeover_core::cutover::{Quarantined, Raw, SourceColumn, Table};
-use changeover_core::{Error, Result};
+use changeover_core::{Error, Result, hex};
 use serde::{Deserialize, Serialize};
 
 use crate::Cutover;
-use crate::verify::hex;
 
 /// Rows asked for at once.
 const PAGE: u32 = 1_000;

@@ -5,6 +5,7 @@
 
 use std::fmt;
 
+use changeover_core::Json;
 use changeover_core::cutover::Value;
 use serde::{Deserialize, Serialize};
 
@@ -22,8 +23,7 @@ pub(super) enum Canon {
     Decimal(String),
     Text(String),
     Uuid([u8; 16]),
-    /// Core's canonical text.
-    Json(String),
+    Json(Json),
     /// Microseconds since 1970.
     Timestamp(i64),
     /// Days since 1970.
@@ -69,7 +69,8 @@ impl Canon {
             Self::Bool(value) => put(out, &[u8::from(*value)]),
             Self::Int(value) | Self::Timestamp(value) => put(out, &value.to_be_bytes()),
             Self::Double(bits) => put(out, &bits.to_be_bytes()),
-            Self::Decimal(text) | Self::Text(text) | Self::Json(text) => put(out, text.as_bytes()),
+            Self::Decimal(text) | Self::Text(text) => put(out, text.as_bytes()),
+            Self::Json(json) => put(out, json.as_str().as_bytes()),
             Self::Uuid(bytes) => put(out, bytes),
             Self::Date(days) => put(out, &days.to_be_bytes()),
             Self::Bytes(bytes) | Self::Bad(bytes) => put(out, bytes),
@@ -91,7 +92,7 @@ impl Canon {
             }
             Value::Text(text) => Self::Text(text.clone()),
             Value::Uuid(id) => Self::Uuid(*id.as_bytes()),
-            Value::Json(json) => Self::Json(json.as_str().to_owned()),
+            Value::Json(json) => Self::Json(json.clone()),
             Value::Timestamp(at) => Self::Timestamp(at.as_micros()),
             Value::Date(date) => {
                 let days = date.signed_duration_since(chrono::NaiveDate::default()).num_days();
@@ -115,7 +116,7 @@ impl Canon {
             Self::Uuid(bytes) => uuid::Uuid::from_bytes(*bytes).hyphenated().to_string(),
             Self::Timestamp(micros) => calendar::rfc3339(*micros),
             Self::Date(days) => calendar::date_text(i64::from(*days)),
-            Self::Bytes(bytes) => format!("\\x{}", super::hex(bytes)),
+            Self::Bytes(bytes) => format!("\\x{}", changeover_core::hex(bytes)),
             Self::Null
             | Self::Double(_)
             | Self::Decimal(_)

@@ -70,7 +70,7 @@ fn name(column: &SourceColumn) -> Value {
 fn bytes(value: &Canon) -> String {
     let mut out = Vec::new();
     value.encode(&mut out);
-    super::hex(&out)
+    changeover_core::hex(&out)
 }
 
 fn type_of(column: &Column) -> Value {

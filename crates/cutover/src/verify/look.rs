@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use changeover_core::Result;
 use changeover_core::cutover::{Raw, RawKey, Type};
+use changeover_core::{Result, hex};
 
 use super::canon::Canon;
 use super::excused::Excused;
@@ -11,7 +11,7 @@ use super::finding::{ChangedKey, Kind, Mismatch, Suspect};
 use super::relation::Relation;
 use super::stream::Entry;
 use super::walk::{Difference, as_key, decode};
-use super::{Excuse, Verifier, hex};
+use super::{Excuse, Verifier};
 
 /// Keys that are looked up at once.
 const AT_ONCE: usize = 500;
@@ -218,7 +218,7 @@ impl Verifier {
         let (names, columns) = (relation.key_names(), relation.names());
         let keys: Vec<_> = keys.iter().map(|key| as_key(key)).collect();
         let rows = self.target.by_keys(&relation.target, &names, &columns, &keys).await?;
-        rows.into_iter().map(|row| row.map(|row| decode(relation, &row)).transpose()).collect()
+        rows.into_iter().map(|row| row.map(|row| decode(relation, row)).transpose()).collect()
     }
 
     /// The fields in which a row differs, and those that the declaration does not allow.

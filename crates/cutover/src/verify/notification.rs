@@ -114,7 +114,7 @@ impl Mapping {
                 other => other,
             },
             "event_data" => known(id.and_then(|id| all(id, &level, &text))),
-            "metadata" => Canon::Json("{}".to_owned()),
+            "metadata" => Canon::Json(Json::empty()),
             _ => Canon::Null,
         };
         columns.iter().map(column).collect()
@@ -133,5 +133,5 @@ fn all(id: i64, level: &Canon, text: &impl Fn(&str, bool) -> Canon) -> Option<Ca
     for (name, nullable) in TEXTS {
         object.insert(name, node(&text(name, nullable))?);
     }
-    Some(Canon::Json(Json::of(&object).ok()?.as_str().to_owned()))
+    Some(Canon::Json(Json::of(&object).ok()?))
 }

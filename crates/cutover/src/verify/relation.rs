@@ -52,6 +52,8 @@ pub(super) struct Part {
     pub(super) cells: Vec<Cell>,
     /// Places of the relation's columns among `columns`.
     pub(super) shown: Vec<usize>,
+    /// None of them is there twice.
+    shown_once: bool,
     /// Places of the relation's key among the relation's columns.
     key_shown: Vec<usize>,
     transform: Option<notification::Mapping>,
@@ -240,6 +242,7 @@ impl Part {
             key,
             columns: table.columns.clone(),
             cells,
+            shown_once: shown.iter().collect::<BTreeSet<_>>().len() == shown.len(),
             shown,
             key_shown: relation.key.clone(),
             transform,
@@ -285,7 +288,10 @@ impl Part {
                 row[at] = rule.value(&self.columns, &row);
             }
         }
-        self.shown.iter().map(|at| row[*at].clone()).collect()
+        let taken = |at: &usize| {
+            if self.shown_once { std::mem::replace(&mut row[*at], Canon::Null) } else { row[*at].clone() }
+        };
+        self.shown.iter().map(taken).collect()
     }
 
     /// The declared key of a row, raw.

@@ -32,7 +32,7 @@ impl RowRule {
         let text = |name: &str| if let Canon::Text(text) = value(name) { Some(text.as_str()) } else { None };
         let null = |name: &str| *value(name) == Canon::Null;
         let (broken, blamed) = match words[..] {
-            ["not_json_null", name] => (matches!(value(name), Canon::Json(json) if json == "null"), name),
+            ["not_json_null", name] => (matches!(value(name), Canon::Json(json) if json.is_null()), name),
             ["date_of", old, time] => (!is_date_of(columns, value(time), old, time, read, seen), time),
             ["from_1970", name] => (matches!(value(name), Canon::Timestamp(micros) if *micros < 0), name),
             ["differs", name, other] => (!null(name) && value(name) == value(other), name),
@@ -49,7 +49,7 @@ impl RowRule {
             }
             ["texts", name] => match value(name) {
                 Canon::Json(json) => {
-                    let texts = serde_json::from_str::<std::collections::BTreeMap<String, String>>(json);
+                    let texts = json.to::<std::collections::BTreeMap<String, String>>();
                     (texts.is_err(), name)
                 }
                 _ => (false, name),
@@ -85,7 +85,7 @@ fn is_date_of(
     let Canon::Timestamp(micros) = time else { return true };
     let held = |wanted: &SourceColumn| {
         let (class, bytes) = seen.values.get(read.iter().position(|column| column == wanted)?)?.as_ref()?;
-        (class == "text").then(|| bytes.clone())
+        (*class == "text").then(|| bytes.clone())
     };
     let written = columns.iter().find(|column| column.name == name).and_then(|column| match &column.from {
         changeover_core::cutover::From::Source(source) => held(source),

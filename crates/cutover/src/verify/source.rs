@@ -11,7 +11,7 @@ use super::canon::{Canon, decimal};
 use super::losses;
 
 /// Storage class and bytes; `None` for null.
-pub(super) type Seen = Option<(String, Vec<u8>)>;
+pub(super) type Seen = Option<(&'static str, Vec<u8>)>;
 
 /// Losses that were accepted by name; each that was not makes the value one that the declaration does not allow.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -48,7 +48,7 @@ pub(super) fn bad(class: &str, bytes: &[u8]) -> Canon {
 pub(super) fn raw(seen: &Seen) -> Option<Raw> {
     let Some((class, bytes)) = seen else { return Some(Raw::Null) };
     let text = || std::str::from_utf8(bytes).ok();
-    Some(match class.as_str() {
+    Some(match *class {
         "null" => Raw::Null,
         "integer" => Raw::Integer(text()?.parse().ok()?),
         "real" => Raw::Real(text()?.parse().ok()?),
@@ -66,7 +66,7 @@ pub(super) fn seen(raw: &Raw) -> Seen {
         Raw::Real(number) => format!("{number:?}").into_bytes(),
         Raw::Text(bytes) | Raw::Blob(bytes) => bytes.clone(),
     };
-    Some((raw.class().to_owned(), bytes))
+    Some((raw.class(), bytes))
 }
 
 fn typed(to: &Type, class: &str, bytes: &[u8], accepted: &Accepted) -> Option<Canon> {
@@ -156,9 +156,10 @@ fn typed(to: &Type, class: &str, bytes: &[u8], accepted: &Accepted) -> Option<Ca
 
 /// Hyphenated, all in lower or all in upper case.
 fn uuid_in_one_case(text: &str) -> Option<[u8; 16]> {
-    let id = uuid::Uuid::try_parse(text).ok()?;
-    let lower = id.hyphenated().to_string();
-    (text == lower || text == lower.to_ascii_uppercase()).then(|| id.into_bytes())
+    let id = uuid::Uuid::try_parse(text).ok()?.hyphenated();
+    let mut buffer = uuid::Uuid::encode_buffer();
+    let is_one = *text == *id.encode_lower(&mut buffer) || *text == *id.encode_upper(&mut buffer);
+    is_one.then(|| id.into_uuid().into_bytes())
 }
 
 /// A whole number that a double holds exactly.
@@ -188,7 +189,7 @@ fn json(text: &str, object: bool, accepted: &Accepted) -> Option<Canon> {
             return None;
         }
     }
-    Some(Canon::Json(json.as_str().to_owned()))
+    Some(Canon::Json(json))
 }
 
 /// A number with zeros before it that say nothing.

@@ -10,9 +10,14 @@ use super::calendar;
 use super::canon::{Canon, decimal};
 
 /// The value, or [`Canon::Bad`] where the text is none of the type.
-pub(super) fn decode(to: &Type, text: Option<&str>) -> Canon {
-    let Some(text) = text else { return Canon::Null };
-    typed(to, text).unwrap_or_else(|| Canon::Bad([b"new ", text.as_bytes()].concat()))
+pub(super) fn decode(to: &Type, text: Option<String>) -> Canon {
+    match (to, text) {
+        (_, None) => Canon::Null,
+        (Type::Text { .. }, Some(text)) => Canon::Text(text),
+        (_, Some(text)) => {
+            typed(to, &text).unwrap_or_else(|| Canon::Bad([b"new ", text.as_bytes()].concat()))
+        }
+    }
 }
 
 fn typed(to: &Type, text: &str) -> Option<Canon> {
@@ -31,7 +36,7 @@ fn typed(to: &Type, text: &str) -> Option<Canon> {
             Canon::Double(text.parse::<f64>().ok().filter(|number| number.is_finite())?.to_bits())
         }
         Type::Decimal { .. } => Canon::Decimal(decimal(text)?),
-        Type::Json { .. } => Canon::Json(Json::parse(text).ok()?.as_str().to_owned()),
+        Type::Json { .. } => Canon::Json(Json::parse(text).ok()?),
         Type::Timestamp(_) => Canon::Timestamp(timestamp(text)?),
         Type::Date => Canon::Date(i32::try_from(calendar::date(text.as_bytes())?).ok()?),
         Type::Bytes { .. } => Canon::Bytes(bytes(text)?),

@@ -101,7 +101,7 @@ mod tests {
     // The test vectors of Certificate Transparency.
     #[test]
     fn known_roots() {
-        let hex = |digest: Digest| super::super::hex(&digest);
+        let hex = |digest: Digest| changeover_core::hex(&digest);
         assert_eq!(
             hex(Tree::default().root()),
             "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"

@@ -150,7 +150,8 @@ impl Verifier {
     ) -> Result<Page> {
         let (columns, key) = (relation.names(), relation.key_names());
         let (from, to) = (after.map(as_key), until.map(as_key));
-        let limit = pages.rows().max(16);
+        // One more than the other side reads at once, so that a page of as many rows is seen to be the last.
+        let limit = pages.rows().max(16) + 1;
         let rows =
             self.target.rows(&relation.target, &key, &columns, from.as_deref(), to.as_deref(), limit).await?;
         let largest = rows.iter().map(|row| row.iter().flatten().map(|text| text.len() + 24).sum()).max();
@@ -158,12 +159,12 @@ impl Verifier {
         let more = rows.len() >= limit as usize;
         let of = Arc::clone(relation);
         let rows: Vec<Found> = away(move || {
-            let found = |row: &Vec<Option<String>>| {
+            let found = |row: Vec<Option<String>>| {
                 let row = decode(&of, row)?;
                 let key: Vec<_> = of.key.iter().map(|at| row[*at].clone()).collect();
                 Ok(Found { leaf: digest(&row), key })
             };
-            rows.iter().map(found).collect::<Result<_>>()
+            rows.into_iter().map(found).collect::<Result<_>>()
         })
         .await??;
         let disordered = |rows: &[Found]| rows.windows(2).any(|pair| pair[0].key > pair[1].key);
@@ -274,7 +275,7 @@ impl Verifier {
 }
 
 /// The row as the store printed it, its key before its columns, as canonical values.
-pub(super) fn decode(relation: &Relation, row: &[Option<String>]) -> Result<Vec<Canon>> {
+pub(super) fn decode(relation: &Relation, row: Vec<Option<String>>) -> Result<Vec<Canon>> {
     let expected = relation.key.len() + relation.columns.len();
     if row.len() != expected {
         return Err(Error::new(
@@ -282,8 +283,8 @@ pub(super) fn decode(relation: &Relation, row: &[Option<String>]) -> Result<Vec<
             format!("{}: a row of {} values, {expected} were asked for", relation.target, row.len()),
         ));
     }
-    let values = relation.columns.iter().zip(&row[relation.key.len()..]);
-    Ok(values.map(|(column, text)| target::decode(&column.to, text.as_deref())).collect())
+    let values = relation.columns.iter().zip(row.into_iter().skip(relation.key.len()));
+    Ok(values.map(|(column, text)| target::decode(&column.to, text)).collect())
 }
 
 /// The key as the new store reads it.

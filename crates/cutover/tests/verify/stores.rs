@@ -56,14 +56,14 @@ fn key_order(a: &[Raw], b: &[Raw]) -> Ordering {
     a.iter().zip(b).map(|(a, b)| raw_order(a, b)).find(|order| order.is_ne()).unwrap_or(Ordering::Equal)
 }
 
-fn seen(raw: &Raw) -> Option<(String, Vec<u8>)> {
+fn seen(raw: &Raw) -> Option<(&'static str, Vec<u8>)> {
     let bytes = match raw {
         Raw::Null => return None,
         Raw::Integer(number) => number.to_string().into_bytes(),
         Raw::Real(number) => format!("{number:?}").into_bytes(),
         Raw::Text(bytes) | Raw::Blob(bytes) => bytes.clone(),
     };
-    Some((raw.class().to_owned(), bytes))
+    Some((raw.class(), bytes))
 }
 
 impl Old {

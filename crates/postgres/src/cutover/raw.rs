@@ -1,7 +1,7 @@
 //! Raw values of the old store as JSON: exact, in one spelling each, and readable where they can be.
 
 use changeover_core::cutover::{Raw, Reason};
-use changeover_core::{Error, ErrorKind, Result};
+use changeover_core::{Error, ErrorKind, Result, hex};
 use serde_json::{Value as Document, json};
 
 /// A key or a row.
@@ -64,15 +64,6 @@ pub(super) fn unreadable() -> Error {
         ErrorKind::Corrupt,
         "what the schema cutover holds of the run is not in the form that this program knows; use the program that made it",
     )
-}
-
-fn hex(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    bytes
-        .iter()
-        .flat_map(|byte| [DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]])
-        .map(char::from)
-        .collect()
 }
 
 fn unhex(text: &str) -> Option<Vec<u8>> {

@@ -8,11 +8,9 @@
 //! Foreign keys are not followed, for a child may come in an earlier batch than its parent; the verifier looks for orphans.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 
-use changeover_core::Result;
 use changeover_core::cutover::{BackBatch, BackChange, Raw, SourceColumn};
-use changeover_core::{Error, ErrorKind};
+use changeover_core::{Error, ErrorKind, Result, hex};
 use diesel::SqliteConnection;
 use diesel::connection::SimpleConnection;
 
@@ -258,14 +256,7 @@ impl<'a> Write<'a> {
                 Raw::Integer(number) => number.to_string(),
                 Raw::Real(number) => format!("{number:?}"),
                 Raw::Text(bytes) => literal(&String::from_utf8_lossy(bytes)),
-                Raw::Blob(bytes) => {
-                    let digits = bytes.iter().fold(String::new(), |mut digits, byte| {
-                        // Writing to a string cannot fail.
-                        let _ = write!(digits, "{byte:02x}");
-                        digits
-                    });
-                    format!("x'{digits}'")
-                }
+                Raw::Blob(bytes) => format!("x'{}'", hex(bytes)),
             };
             format!("{name} = {value}")
         };

@@ -11,7 +11,7 @@ use diesel::SqliteConnection;
 use super::door::Door;
 use super::shape::{Shape, quote};
 use crate::classify::Failure;
-use crate::sql::{self, Bind, Cell, Row, parameter};
+use crate::sql::{self, Bind, Row, parameter};
 
 /// The verifier's door to a file.
 pub(super) struct Witness {
@@ -111,7 +111,7 @@ impl Look {
         let mut seen: Vec<Witnessed> = Vec::new();
         sql::each(conn, &sql, &binds, |row| {
             let is_over = row.cell(self.key.len() + 2 * self.columns).as_int() == Some(1);
-            let row = self.witnessed(&row);
+            let row = self.witnessed(row);
             if is_over {
                 return Ok(ControlFlow::Break(()));
             }
@@ -137,7 +137,7 @@ impl Look {
         let sql = format!("SELECT {} FROM {} AS w WHERE {}", self.list, self.table, same.join(" AND "));
         let binds: Vec<_> = of.iter().map(Bind::from).collect();
         let rows = sql::rows(conn, &sql, &binds)?;
-        Ok(rows.iter().map(|row| self.witnessed(row)).find(|row| row.key == *of))
+        Ok(rows.into_iter().map(|row| self.witnessed(row)).find(|row| row.key == *of))
     }
 
     /// A condition that is true of rows after `key`, and false or null of all others.
@@ -166,21 +166,20 @@ impl Look {
         condition
     }
 
-    fn witnessed(&self, row: &Row) -> Witnessed {
-        let key = (0..self.key.len()).map(|index| match row.cell(index) {
-            Cell::Null => Raw::Null,
-            Cell::Int(value) => Raw::Integer(*value),
-            Cell::Real(value) => Raw::Real(*value),
-            Cell::Text(bytes) => Raw::Text(bytes.clone()),
-            Cell::Blob(bytes) => Raw::Blob(bytes.clone()),
+    fn witnessed(&self, row: Row) -> Witnessed {
+        let mut cells = row.into_raws();
+        let key = cells.by_ref().take(self.key.len()).collect();
+        let values = (0..self.columns).map(|_| match (cells.next(), cells.next()) {
+            (Some(Raw::Text(class)), Some(Raw::Blob(bytes))) => Some((class_of(&class)?, bytes)),
+            _ => None,
         });
-        let value = |column: usize| {
-            let at = self.key.len() + 2 * column;
-            let bytes = row.cell(at + 1).as_blob()?;
-            Some((row.cell(at).as_str()?.to_owned(), bytes.to_vec()))
-        };
-        Witnessed { key: key.collect(), values: (0..self.columns).map(value).collect() }
+        Witnessed { key, values: values.collect() }
     }
+}
+
+/// What `typeof()` says of a value that is not null.
+fn class_of(said: &[u8]) -> Option<&'static str> {
+    ["integer", "real", "text", "blob"].into_iter().find(|class| class.as_bytes() == said)
 }
 
 /// Whether two neighbours in the order are certainly apart: not of one class, or different but for case and spaces at the end.
