@@ -57,6 +57,8 @@ struct Reading {
     place: Place,
     /// The last row read, behind those in the buffer.
     read: Option<RawKey>,
+    /// The page behind a row, read while the one before it was computed with.
+    ahead: Option<(RawKey, Vec<Witnessed>)>,
     /// The highest key read.
     highest: Option<Vec<Canon>>,
     buffer: VecDeque<Entry>,
@@ -100,7 +102,7 @@ impl<'a> Stream<'a> {
             let place = places.get(at).cloned().unwrap_or_default();
             let read = place.after.as_ref().map(SavedKey::raw);
             let (buffer, pages) = (VecDeque::new(), Pages::new(&limits));
-            Reading { place, read, highest: until.cloned(), buffer, ended: false, pages }
+            Reading { place, read, ahead: None, highest: until.cloned(), buffer, ended: false, pages }
         });
         let parts = parts.collect();
         Self { source, excused, relation, limits, parts, done: false }
@@ -219,17 +221,25 @@ impl<'a> Stream<'a> {
         Ok(())
     }
 
-    /// A page of the old table, made into what the relation has to hold, away from the threads that wait for the stores.
+    /// A page of the old table, made into what the relation has to hold, away from the threads that wait for the stores. The
+    /// page behind it is read meanwhile.
     async fn read(&mut self, at: usize, after: Option<RawKey>) -> Result<Vec<Expected>> {
+        let (source, part) = (self.source, &self.relation.parts[at]);
         let reading = &mut self.parts[at];
-        let part = &self.relation.parts[at];
-        let rows = self
-            .source
-            .rows(&part.source, &part.walk, &part.read, after.as_ref(), None, reading.pages.rows())
-            .await?;
+        let page = |after: Option<RawKey>, rows| async move {
+            source.rows(&part.source, &part.walk, &part.read, after.as_ref(), None, rows).await
+        };
+        let rows = match reading.ahead.take() {
+            Some((behind, rows)) if Some(&behind) == after.as_ref() => rows,
+            _ => page(after, reading.pages.rows()).await?,
+        };
         reading.pages.saw(rows.iter().map(size).max().unwrap_or(0), &self.limits);
+        let Some(last) = rows.last().map(|row| row.key.clone()) else { return Ok(Vec::new()) };
         let relation = Arc::clone(&self.relation);
-        away(move || rows.iter().map(|row| relation.parts[at].expected(row)).collect()).await
+        let made = away(move || rows.iter().map(|row| relation.parts[at].expected(row)).collect());
+        let (made, ahead) = tokio::try_join!(made, page(Some(last.clone()), reading.pages.rows()))?;
+        reading.ahead = Some((last, ahead));
+        Ok(made)
     }
 
     async fn judged(&self, at: usize, rows: Vec<Expected>) -> Result<Vec<Entry>> {
