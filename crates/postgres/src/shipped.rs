@@ -39,6 +39,7 @@ macro_rules! shipped {
 pub(crate) const SHIPPED: &[Shipped] = &[
     shipped!("base", "0001_roles_and_modules"),
     shipped!("base", "0002_cutover"),
+    shipped!("base", "0003_claim_beside_a_run"),
     shipped!("events", "0001_streams_and_events"),
     shipped!("events", "0002_append"),
     shipped!("events", "0003_reads"),
@@ -222,12 +223,13 @@ mod tests {
             [
                 "01_base_0001_roles_and_modules.sql",
                 "02_base_0002_cutover.sql",
-                "03_events_0001_streams_and_events.sql",
-                "04_events_0002_append.sql",
-                "05_events_0003_reads.sql",
-                "06_events_0004_append_without_judging.sql",
-                "07_events_0005_streams_without_events.sql",
-                "08_events_0006_cutover.sql"
+                "03_base_0003_claim_beside_a_run.sql",
+                "04_events_0001_streams_and_events.sql",
+                "05_events_0002_append.sql",
+                "06_events_0003_reads.sql",
+                "07_events_0004_append_without_judging.sql",
+                "08_events_0005_streams_without_events.sql",
+                "09_events_0006_cutover.sql"
             ]
         );
         assert!(scripts.iter().all(|(_, text)| text.contains("INSERT INTO changeover._migrations")));

@@ -82,6 +82,26 @@ async fn what_a_run_needs_is_not_migrated_down() {
     assert_eq!(migrations.down(1, true).await.unwrap().len(), 1);
 }
 
+// I1: for a moment of a revert nobody owns the module. A service that comes just then and knows no other store does not get it,
+// though its tables are empty; afterwards the old store has it.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_empty_module_whose_revert_is_under_way_is_claimed_by_nobody() {
+    let db = prepared().await;
+    let target = target(db.url(), "events").await;
+    let backend = Postgres.open(&settings(db.url())).await.unwrap();
+    let lease = target.begin(&new_run(events(), 0), entry("prepared")).await.unwrap();
+    to_sealed(&target, &lease, 2).await;
+    assert!(target.switch(&lease, &Switch { epoch: 0, applied: 0 }, entry("switched")).await.unwrap());
+    assert!(backend.claim(&scope("events")).await.unwrap(), "whose it is anyway");
+    target.fence(&lease, 1, entry("revert_fenced")).await.unwrap().unwrap();
+    assert!(!backend.claim(&scope("events")).await.unwrap());
+    let authority = target.authority().await.unwrap().unwrap();
+    assert_eq!((&*authority.owner, authority.epoch), ("none", 2));
+    target.give_back(&lease, 2, entry("reverted")).await.unwrap().unwrap();
+    assert!(!backend.claim(&scope("events")).await.unwrap());
+    assert_eq!(target.authority().await.unwrap().unwrap().owner, "sqlite");
+}
+
 // The same of the last step: what is finalized needs no way back.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_finalized_module_is_migrated_down_like_any_other() {

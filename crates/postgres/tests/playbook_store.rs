@@ -339,6 +339,7 @@ async fn the_migrations_go_down_and_up_again() {
         [
             "base/0001_roles_and_modules",
             "base/0002_cutover",
+            "base/0003_claim_beside_a_run",
             "playbooks/0001_catalog",
             "playbooks/0002_writes",
             "playbooks/0003_reads",

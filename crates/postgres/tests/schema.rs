@@ -117,7 +117,7 @@ async fn a_failed_migration_leaves_nothing() {
     let statuses = migrations.status().await.unwrap();
     let applied: Vec<_> =
         statuses.iter().filter(|it| it.applied_at.is_some()).map(|it| it.id.as_str()).collect();
-    assert_eq!(applied, ["base/0001_roles_and_modules", "base/0002_cutover"]);
+    assert_eq!(applied, ["base/0001_roles_and_modules", "base/0002_cutover", "base/0003_claim_beside_a_run"]);
     let made = "SELECT count(*) FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace \
                 WHERE n.nspname = 'event_store'";
     assert_eq!(db.query(made, &[]).await.unwrap()[0].get::<_, i64>(0), 1);
