@@ -7,19 +7,19 @@ use crate::stage::stream;
 /// A stream of [`stream`] with events at these positions, in this order.
 pub fn events(number: u128, positions: &[u32]) -> String {
     let (key, id) = (Uuid::from_u128(0x1_0000 + number), stream(number).aggregate_id);
-    let mut sql = format!(
+    let stream = format!(
         "INSERT INTO event_stream VALUES ('{key}', 'Order', '{id}', '2024-01-02 03:04:05', {});",
         positions.len()
     );
-    for (version, position) in (1..).zip(positions) {
-        sql += &format!(
+    let event = |(version, position): (u32, &u32)| {
+        format!(
             "INSERT INTO domain_event (rowid, event_id, stream_id, event_type, event_version, aggregate_version, event_data, \
                  occurred_at) \
              VALUES ({position}, '{}', '{key}', 'Placed', 1, {version}, '{{\"n\": {version}}}', '2024-01-02 03:04:05');",
             event_id(*position)
-        );
-    }
-    sql
+        )
+    };
+    stream + &(1..).zip(positions).map(event).collect::<String>()
 }
 
 /// The id of the event at a position.

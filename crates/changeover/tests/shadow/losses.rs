@@ -1,9 +1,10 @@
 //! Losses accepted by name: what such a value became is no difference, nor is a row that the file's store does not show
 //! because of it; what differs beside it is.
 
-use changeover::ErrorKind;
+use changeover::audit::{AuditFilter, AuditQuery};
 use changeover::cutover::convert::Loss;
 use changeover::events::{HeadOf, ReadStream};
+use changeover::{ErrorKind, Limit, Timestamp};
 
 use crate::legacy::{event_name, events, playbook, record, record_id};
 use crate::reads::{self, of};
@@ -110,6 +111,15 @@ async fn audit_records_whose_time_only_the_new_store_can_read() {
     let repository = db.audit("audit").unwrap().repository().await.unwrap();
     let refused = repository.get(record_id(3)).await.unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::Corrupt);
+    // One of them is all that is behind the page.
+    let [.., days] = reads::audit_filters();
+    let start = Some(Timestamp::parse("2024-01-03T00:00:00Z").unwrap());
+    let query = AuditQuery {
+        filter: AuditFilter { start, ..days },
+        limit: Limit::new(1).unwrap(),
+        ..AuditQuery::default()
+    };
+    assert_eq!(stage.compared(&db, repository.query(query)).await, []);
     let key = record_id(5).to_string();
     stage.tamper(&format!("DELETE FROM audit_store.audit_events WHERE event_id = '{key}'")).await;
     let (found, _) = read().await;

@@ -140,10 +140,12 @@ async fn an_audit_trail_under_writers_has_no_difference() {
         repository.create(Create { events: vec![new(number)] }).await.unwrap();
     }
     let stop = Arc::new(AtomicBool::new(false));
-    let (writes, reads) = (Arc::clone(&repository), repository);
+    let (writing, reads) = (Arc::clone(&repository), repository);
     let writer = again(&stop, 3, move |turn| {
-        let (writes, event) = (Arc::clone(&writes), new(50 + turn));
-        async move { drop(writes.create(Create { events: vec![event] }).await.unwrap()) }
+        let (store, event) = (Arc::clone(&writing), new(50 + turn));
+        async move {
+            store.create(Create { events: vec![event] }).await.unwrap();
+        }
     });
     let reader = again(&stop, 1, move |turn| {
         let reads = Arc::clone(&reads);
@@ -185,19 +187,19 @@ async fn playbooks_under_writers_have_no_difference() {
         catalog.put(put(number)).await.unwrap();
     }
     let stop = Arc::new(AtomicBool::new(false));
-    let (writes, reads) = (Arc::clone(&catalog), catalog);
+    let (writing, reads) = (Arc::clone(&catalog), catalog);
     let writer = again(&stop, 3, move |turn| {
-        let writes = Arc::clone(&writes);
+        let store = Arc::clone(&writing);
         async move {
             // Half of the playbooks are written to; one of them gets new versions.
             if turn % 7 == 0 {
-                writes.put(put(6 * turn)).await.unwrap();
+                store.put(put(6 * turn)).await.unwrap();
             }
             let of = 1 + turn % 2;
             let status = if turn % 4 < 2 { Status::Disabled } else { Status::Active };
             let edit = Edit::Status(status, None);
             let change = Change { playbook_id: id(of), version: version(of), edit, by: None };
-            writes.change(change).await.unwrap();
+            store.change(change).await.unwrap();
         }
     });
     let reader = again(&stop, 1, move |turn| {
