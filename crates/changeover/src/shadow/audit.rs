@@ -128,6 +128,7 @@ impl Record for AuditEvent {
 
 #[cfg(test)]
 mod tests {
+    use changeover_core::Timestamp;
     use changeover_core::audit::{ActorType, NewAuditEvent, Outcome};
 
     use super::*;
@@ -137,8 +138,8 @@ mod tests {
             let event =
                 NewAuditEvent::new("t", "c", Outcome::Success, "s", ActorType::System, "r", "1").unwrap();
             let event_id = Uuid::from_u128(u128::from(*number));
-            let event = NewAuditEvent { event_id, ..event };
-            AuditEvent { recorded_at: event.event_timestamp, event, sequence: i64::from(*number) }
+            let event = NewAuditEvent { event_id, event_timestamp: Timestamp::MIN, ..event };
+            AuditEvent { recorded_at: Timestamp::MIN, event, sequence: i64::from(*number) }
         };
         AuditPage { events: numbers.iter().map(event).collect(), next: None }
     }

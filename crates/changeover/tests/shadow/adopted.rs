@@ -76,7 +76,12 @@ async fn old_notifications_are_no_difference() {
     assert_eq!(of(&found, "audit.get"), [(&*key, "missing")]);
     let pages = of(&found, "audit.query");
     assert!(pages.len() >= 6 && pages.iter().all(|it| *it == (&key, "missing")), "{pages:?}");
-    // Counts that cannot be notifications, and one that is below the owner's.
+    // One that has no notifications in it, and one that is below the owner's.
+    assert_eq!(of(&found, "audit.count"), [("the count", "count"); 2]);
+    let change =
+        "UPDATE audit_store.audit_events SET event_category = 'c' WHERE resource_id IN ('n-1', 'n-2')";
+    stage.tamper(change).await;
+    let found = read().await;
     assert_eq!(of(&found, "audit.count"), [("the count", "count"); 2]);
 }
 
