@@ -303,6 +303,27 @@ async fn a_stream_without_events_is_begun_like_a_new_one(#[case] expected: Expec
     assert_eq!(store.head(HeadOf::Stream(target)).await.unwrap().version.map(Version::get), Some(2));
 }
 
+// One that an old program made and never used is none; one whose events all stayed out of a cutover keeps its version.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_without_events_is_read() {
+    let db = migrated().await;
+    let store = store(&db).await;
+    for version in [0, 3] {
+        let target = stream("Order");
+        let sql = format!(
+            "INSERT INTO event_store.event_stream (tenant_id, stream_id, aggregate_type, aggregate_id, created_at, version) \
+             VALUES ('acme', gen_random_uuid(), 'Order', '{}', now(), {version})",
+            target.aggregate_id
+        );
+        db.execute(&sql).await.unwrap();
+        let expected = Version::new(version).ok();
+        let head = store.head(HeadOf::Stream(target.clone())).await.unwrap();
+        assert_eq!((head.version, head.checkpoint), (expected, None), "{version}");
+        let page = store.read_stream(ReadStream::all(target)).await.unwrap();
+        assert_eq!((page.events.len(), page.head, page.next), (0, expected, None), "{version}");
+    }
+}
+
 // S2-TEN-004: the write functions refuse a call without a tenant by their own error, on a fresh session too.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_write_without_a_tenant_is_refused() {

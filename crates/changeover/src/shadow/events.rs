@@ -29,16 +29,23 @@ impl Read for ReadStream {
         };
         let pages = [owner, shadow].map(|it| Page { records: &it.events, until: page(it) });
         let mut found = differences(pages, key, apart);
-        let has_gap = owner.events.iter().any(|event| apart.has_event(event.checkpoint.position()))
-            || (owner.events.is_empty() && apart.any_stream());
-        if !has_gap {
+        let is_apart = owner.events.iter().any(|event| apart.has_event(event.checkpoint.position()));
+        let is_unknown = owner.events.is_empty() && apart.any_stream();
+        // A stream whose id the file's store cannot read.
+        let is_unread = owner.head.is_none() && apart.any_unread();
+        if !is_apart && !is_unknown && !is_unread {
             let name = self.stream.to_string();
-            if found.is_empty() {
+            // What is behind the page may be apart.
+            if found.is_empty() && !apart.any_event() {
                 found.extend(differing(&name, "next", owner.next.is_some(), shadow.next.is_some()));
             }
             found.extend(differing(&name, "head", shown(owner.head), shown(shadow.head)));
         }
         found
+    }
+
+    fn places(&self, answer: &StreamPage) -> (&'static str, Vec<(String, i64)>) {
+        places(&answer.events)
     }
 }
 
@@ -63,6 +70,10 @@ impl Read for ReadAll {
         }
         found
     }
+
+    fn places(&self, answer: &AllPage) -> (&'static str, Vec<(String, i64)>) {
+        places(&answer.events)
+    }
 }
 
 impl Read for HeadOf {
@@ -80,7 +91,8 @@ impl Read for HeadOf {
             Self::Log => "the log".to_owned(),
         };
         let position = |head: &Head| head.checkpoint.map(|checkpoint| checkpoint.position());
-        if position(owner).is_some_and(|position| apart.has_event(position)) {
+        let is_unread = position(owner).is_none() && apart.any_unread();
+        if is_unread || position(owner).is_some_and(|position| apart.has_event(position)) {
             return Vec::new();
         }
         let mut found = differing(&name, "version", shown(owner.version), shown(shadow.version));
@@ -89,6 +101,11 @@ impl Read for HeadOf {
         found.extend(differing(&name, "position", &positions[0], &positions[1]));
         found
     }
+}
+
+fn places(events: &[RecordedEvent]) -> (&'static str, Vec<(String, i64)>) {
+    let places = events.iter().map(|event| (event.name(), event.checkpoint.position()));
+    ("domain_event", places.collect())
 }
 
 impl Record for RecordedEvent {

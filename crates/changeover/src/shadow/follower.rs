@@ -5,15 +5,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use changeover_core::cutover::{
-    CutoverSide, CutoverSource, CutoverTarget, QuarantineFilter, Quarantined, Raw,
+    ChunkRead, CutoverSide, CutoverSource, CutoverTarget, QuarantineFilter, Quarantined, Raw, ReadRows,
+    SourceColumn,
 };
-use changeover_core::{Error, ErrorKind, ModuleScope, OpenBackend, Result, Uuid};
+use changeover_core::{Error, ErrorKind, ModuleScope, OpenBackend, Result, TenantId, Uuid};
 use serde::Deserialize;
 use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep};
 
 /// How old an answer about the follower may be where one waits for it: all that wait share it.
 const FRESH: Duration = Duration::from_millis(20);
+
+/// Losses of values that the file's store cannot read.
+const UNREAD: [&str; 3] = ["zoneless_times", "epoch_times", "uuid_spellings"];
 
 /// Rows of quarantine asked for at once.
 const PAGE: u32 = 1_000;
@@ -114,13 +118,43 @@ impl Follower {
         Ok(seen)
     }
 
+    /// Which of these places of a table the file has a row at, whether or not its store can read it.
+    pub(super) async fn held(&self, table: &str, places: impl Iterator<Item = i64>) -> Result<Vec<bool>> {
+        let keys: Vec<_> = places.map(|place| vec![Raw::Integer(place)]).collect();
+        let run = self.target.run().await?;
+        let declared = run.map(|run| run.declarations.to::<Declared>()).transpose()?;
+        let Some(table) = declared.and_then(|it| it.table.into_iter().find(|it| it.name == table)) else {
+            return Ok(vec![false; keys.len()]);
+        };
+        let place = vec![SourceColumn::Rowid];
+        let read = ReadRows { table: table.source, columns: place.clone(), key: place, keys };
+        Ok(self.source.rows(&read).await?.iter().map(Option::is_some).collect())
+    }
+
+    /// Whether a table of the file has a row.
+    async fn has_any(&self, table: &DeclaredTable) -> Result<bool> {
+        let place = vec![SourceColumn::Rowid];
+        let read = ChunkRead {
+            table: table.source.clone(),
+            columns: place.clone(),
+            key: place,
+            after: None,
+            rows: 1,
+            bytes: 1,
+        };
+        Ok(!self.source.chunk(&read).await?.rows.is_empty())
+    }
+
     /// The rows that the new store holds otherwise, or not at all, by decision.
-    pub(super) async fn apart(&self) -> Result<Apart> {
+    pub(super) async fn apart(&self, tenant: &TenantId) -> Result<Apart> {
         let Some(run) = self.target.run().await? else { return Ok(Apart::default()) };
-        let (tables, terms) = (run.declarations.to::<Declared>()?, run.terms.to::<Terms>());
-        let mut apart = Apart::default();
-        if tables.table.iter().any(|table| table.name == "notification_audit") {
-            apart.notifications_from = terms.ok().map(|terms| terms.notifications_from);
+        let (tables, terms) = (run.declarations.to::<Declared>()?, run.terms.to::<Terms>()?);
+        let unread = terms.accepted.iter().any(|loss| UNREAD.contains(&&**loss));
+        let mut apart = Apart { unread, ..Apart::default() };
+        if let Some(old) = tables.table.iter().find(|table| table.name == "notification_audit")
+            && self.has_any(old).await?
+        {
+            apart.notifications_from = Some(terms.notifications_from);
         }
         let mut filter = QuarantineFilter { limit: PAGE, ..QuarantineFilter::default() };
         loop {
@@ -128,7 +162,7 @@ impl Follower {
             let Some(last) = page.last() else { return Ok(apart) };
             filter.after = last.id;
             for row in &page {
-                apart.add(tables.table.get(row.table).map_or("", |table| &table.name), row);
+                apart.add(tables.table.get(row.table).map_or("", |table| &table.name), row, tenant);
             }
         }
     }
@@ -143,10 +177,12 @@ struct Declared {
 #[derive(Deserialize)]
 struct DeclaredTable {
     name: String,
+    source: String,
 }
 
 #[derive(Deserialize)]
 struct Terms {
+    accepted: Vec<String>,
     notifications_from: i64,
 }
 
@@ -164,14 +200,18 @@ pub(crate) struct Apart {
     notifications_from: Option<i64>,
     /// Ids and versions of playbooks.
     playbooks: BTreeSet<(Vec<u8>, Vec<u8>)>,
+    /// Whether the new store may hold what the file's store cannot read, by a loss that was accepted.
+    unread: bool,
 }
 
 impl Apart {
-    fn add(&mut self, table: &str, row: &Quarantined) {
+    fn add(&mut self, table: &str, row: &Quarantined, tenant: &TenantId) {
         match (table, &row.key[..]) {
             ("event_stream", _) => self.streams = true,
             ("domain_event", [Raw::Integer(place)]) => drop(self.events.insert(*place)),
             ("audit_events", [Raw::Integer(place)]) => drop(self.audit.insert(*place)),
+            ("playbook_catalog", [Raw::Text(of), Raw::Text(_), Raw::Text(_)])
+                if of != tenant.as_str().as_bytes() => {}
             ("playbook_catalog", [.., Raw::Text(id), Raw::Text(version)]) => {
                 self.playbooks.insert((id.clone(), version.clone()));
             }
@@ -185,10 +225,15 @@ impl Apart {
         self.audit.extend(other.audit);
         self.notifications_from = self.notifications_from.or(other.notifications_from);
         self.playbooks.extend(other.playbooks);
+        self.unread |= other.unread;
     }
 
     pub(super) fn has_event(&self, position: i64) -> bool {
         self.events.contains(&position)
+    }
+
+    pub(super) fn any_event(&self) -> bool {
+        !self.events.is_empty()
     }
 
     pub(super) fn any_stream(&self) -> bool {
@@ -199,9 +244,17 @@ impl Apart {
         self.audit.contains(&place) || self.notifications_from.is_some_and(|from| place > from)
     }
 
-    /// By how much a number of audit events may differ; `None`: nobody knows.
-    pub(super) fn audit_events(&self) -> Option<u64> {
-        self.notifications_from.is_none().then_some(self.audit.len() as u64)
+    /// How many audit events may be missing, or be others.
+    pub(super) fn audit_events(&self) -> u64 {
+        self.audit.len() as u64
+    }
+
+    pub(super) fn any_notification(&self) -> bool {
+        self.notifications_from.is_some()
+    }
+
+    pub(super) fn any_unread(&self) -> bool {
+        self.unread
     }
 
     pub(super) fn has_playbook(&self, id: &str, version: &str) -> bool {

@@ -140,6 +140,7 @@ impl Shadow {
             owner: &owner.store,
             shadow: &shadow,
             follower: &follower,
+            tenant: module.tenant(),
             patience: self.plan.within / 2,
         };
         Ok(comparison.run(answer, position).await)

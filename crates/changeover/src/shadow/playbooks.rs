@@ -82,15 +82,14 @@ impl Read for Search {
             result.matches.iter().filter(|it| !it.playbook.is_apart(apart)).cloned().collect()
         };
         let sides = [kept(owner), kept(shadow)];
-        // What is set apart leaves its place in one answer to others.
-        let full =
-            sides.each_ref().map(|it| !apart.any_playbook() && it.len() >= self.max_results.get() as usize);
+        // What is set apart takes a place that others have in the other answer. One that is not full shows all there are.
         let bar = |side: usize| {
-            let last = sides[side].last().map_or(0.0, |last| last.confidence);
-            if full[side] || apart.any_playbook() {
-                last.max(self.min_confidence)
-            } else {
-                self.min_confidence
+            let shown = &[owner, shadow][side].matches;
+            match shown.last().filter(|_| shown.len() >= self.max_results.get() as usize) {
+                Some(last) => last.confidence.max(self.min_confidence) + TOLERANCE,
+                None if self.min_confidence > 0.0 => self.min_confidence + TOLERANCE,
+                // No confidence is below 0.
+                None => f64::NEG_INFINITY,
             }
         };
         let mut found = Vec::new();
@@ -98,7 +97,7 @@ impl Read for Search {
         for own in &sides[0] {
             let key = own.playbook.name();
             let Some(other) = sides[1].iter().find(|it| it.playbook.name() == key) else {
-                if own.confidence > bar(1) + TOLERANCE {
+                if own.confidence > bar(1) {
                     found.push(Found::missing(&key, own.confidence).uncertain());
                 }
                 continue;
@@ -115,7 +114,7 @@ impl Read for Search {
         for other in &sides[1] {
             let key = other.playbook.name();
             let is_there = sides[0].iter().any(|it| it.playbook.name() == key);
-            if !is_there && other.confidence > bar(0) + TOLERANCE {
+            if !is_there && other.confidence > bar(0) {
                 found.push(Found::extra(&key, other.confidence));
             }
         }

@@ -15,7 +15,8 @@ const SHOWN: usize = 120;
 /// What the comparison of a module's reads with the store that it is moved to has found since the process began.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ShadowReport {
-    /// Reads that both stores answered alike, but for rows in quarantine.
+    /// Reads that both stores answered alike, but for rows in quarantine, old notifications, and rows that the owner's store
+    /// cannot read by a loss that was accepted.
     pub equal: u64,
     /// Reads that they answered differently though nobody wrote meanwhile.
     pub different: u64,

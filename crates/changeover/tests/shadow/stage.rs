@@ -3,9 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use changeover::cutover::convert::{Accepted, Loss};
 use changeover::cutover::{Cutover, Goal, Terms};
 use changeover::events::{Append, Expected, NewEvent, StreamId};
-use changeover::{Db, EventStore, Json, Move, PersistenceOptions, ShadowReport, TenantId, Uuid};
+use changeover::{Db, ErrorKind, EventStore, Json, Move, PersistenceOptions, ShadowReport, TenantId, Uuid};
 use changeover_testkit::TestDatabase;
 use tempfile::TempDir;
 
@@ -23,9 +24,24 @@ pub struct Stage {
     pub module: &'static str,
 }
 
+/// The schema of legacy programs, as they made it.
+const LEGACY: &str = include_str!("../../../sqlite/tests/legacy.sql");
+
 impl Stage {
     pub async fn new(module: &'static str) -> Self {
+        Self::with(module, None).await
+    }
+
+    /// The same in a file of legacy programs with these rows.
+    pub async fn legacy(module: &'static str, rows: &str) -> Self {
+        Self::with(module, Some(rows)).await
+    }
+
+    async fn with(module: &'static str, legacy: Option<&str>) -> Self {
         let (dir, server) = (tempfile::tempdir().unwrap(), TestDatabase::empty().await.unwrap());
+        if let Some(rows) = legacy {
+            in_file(&dir, &format!("{LEGACY}; {rows}"));
+        }
         let options = options(&dir, Some(&server)).with("persistence.default", "sqlite");
         let operator = changeover::connect_with(options.clone(), changeover::registry()).await.unwrap();
         let scope = operator.module(module).unwrap().scope().clone();
@@ -56,7 +72,13 @@ impl Stage {
 
     /// Copies and follows up to now.
     pub async fn verified(&self) {
-        self.cutover().await.run(&terms(), Goal::Verified).await.unwrap();
+        self.verified_with(&[]).await;
+    }
+
+    /// The same, with losses accepted.
+    pub async fn verified_with(&self, losses: &[Loss]) {
+        let terms = Terms { accepted: Accepted::of(losses), ..terms() };
+        self.cutover().await.run(&terms, Goal::Verified).await.unwrap();
     }
 
     /// What somebody does to the database behind everybody's back.
@@ -67,17 +89,50 @@ impl Stage {
 
     /// What an old program does to the file.
     pub fn in_file(&self, sql: &str) {
-        use diesel::Connection;
-        use diesel::connection::SimpleConnection;
-        let path = self.dir.path().join("a.db");
-        let mut file = diesel::SqliteConnection::establish(path.to_str().unwrap()).unwrap();
-        file.batch_execute(&format!("PRAGMA busy_timeout = 5000; PRAGMA foreign_keys = OFF; {sql}")).unwrap();
+        in_file(&self.dir, sql);
+    }
+
+    /// What one read that is compared finds: operation, key and field of each difference, and nothing where both answer
+    /// alike. A read that is not judged fails the test.
+    pub async fn compared<T>(
+        &self,
+        db: &Db,
+        read: impl Future<Output = changeover::Result<T>>,
+    ) -> Vec<(&'static str, String, String)> {
+        self.compared_unless_refused(db, read).await.unwrap()
+    }
+
+    /// The same; `None` for a read that the file's store refuses for a value that it cannot read, which is not compared.
+    pub async fn compared_unless_refused<T>(
+        &self,
+        db: &Db,
+        read: impl Future<Output = changeover::Result<T>>,
+    ) -> Option<Vec<(&'static str, String, String)>> {
+        let before = db.shadow(self.module).unwrap().unwrap();
+        if let Err(error) = read.await {
+            assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
+            return None;
+        }
+        let after = self.report(db, total(&before) + 1).await;
+        assert_eq!(after.compared(), before.compared() + 1, "{after:#?}");
+        let new = after.differences[before.differences.len()..].iter();
+        let found: Vec<_> = new.map(|it| (it.operation, it.key.clone(), it.field.clone())).collect();
+        assert_eq!(after.different - before.different, u64::from(!found.is_empty()), "{after:#?}");
+        Some(found)
     }
 
     /// The report, once so many comparisons have ended.
     pub async fn report(&self, db: &Db, ended: u64) -> ShadowReport {
         wait(db, self.module, |report| total(report) >= ended && report.running == 0).await
     }
+}
+
+fn in_file(dir: &TempDir, sql: &str) {
+    use diesel::Connection;
+    use diesel::connection::SimpleConnection;
+    let path = dir.path().join("a.db");
+    let mut file = diesel::SqliteConnection::establish(path.to_str().unwrap()).unwrap();
+    file.batch_execute(&format!("PRAGMA busy_timeout = 5000; PRAGMA foreign_keys = OFF; {sql}")).unwrap();
 }
 
 pub async fn wait(db: &Db, module: &str, is: impl Fn(&ShadowReport) -> bool) -> ShadowReport {

@@ -322,9 +322,9 @@ pub enum HeadOf {
 /// The end of a stream or of the log.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Head {
-    /// Of a stream: its latest version; `None` of the log and of a stream that does not exist.
+    /// Of a stream: its latest version; `None` of the log and of a stream that does not exist or has no event yet.
     pub version: Option<Version>,
-    /// Of a stream: after its latest event, `None` if it does not exist. Of the log: always there.
+    /// Of a stream: after its latest event, `None` if there is none. Of the log: always there.
     pub checkpoint: Option<Checkpoint>,
 }
 

@@ -44,10 +44,7 @@ impl Log {
             .await?;
         drop(conn);
 
-        let head = match rows.first() {
-            Some(row) => Some(Version::new(get(row, 11)?)?),
-            None => None,
-        };
+        let head = rows.first().map(|row| version(row, 11)).transpose()?.flatten();
         let mut events = Vec::with_capacity(rows.len().min(wanted));
         for row in rows.iter().take(wanted) {
             if let Some(event) = event(row, log, || Ok(request.stream.clone()))? {
@@ -134,10 +131,10 @@ impl Log {
                     )
                     .await?;
                 let Some(row) = rows.first() else { return Ok(Head { version: None, checkpoint: None }) };
-                Ok(Head {
-                    version: Some(Version::new(get(row, 0)?)?),
-                    checkpoint: Some(Checkpoint::new(log, get(row, 1)?)?),
-                })
+                // A stream whose events all stayed out of a cutover has a version and no event.
+                let position = get::<Option<i64>>(row, 1)?;
+                let checkpoint = position.map(|position| Checkpoint::new(log, position)).transpose()?;
+                Ok(Head { version: version(row, 0)?, checkpoint })
             }
         }
     }
@@ -155,6 +152,12 @@ impl Log {
 
 fn names<T>(list: Option<&[T]>, name: impl Fn(&T) -> &str) -> Option<Vec<&str>> {
     list.map(|list| list.iter().map(name).collect())
+}
+
+/// The version of a stream; `None` if it has no event yet, as other programs leave one.
+fn version(row: &Row, index: usize) -> Result<Option<Version>> {
+    let found: i64 = get(row, index)?;
+    (found != 0).then(|| Version::new(found)).transpose()
 }
 
 fn get<'a, T: FromSql<'a>>(row: &'a Row, index: usize) -> Result<T> {
