@@ -1,5 +1,6 @@
 //! `cutover`.
 
+use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -141,6 +142,27 @@ pub struct Of {
     pub module: ModuleName,
     #[command(flatten)]
     pub stores: Stores,
+}
+
+/// As it is written on a command line, for the commands that come next.
+impl fmt::Display for Of {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.module.fmt(f)?;
+        let Stores { old, new, tables, who: _ } = &self.stores;
+        let tables = tables.as_ref().map(|file| file.display().to_string());
+        for (option, value) in [("old", old), ("new", new), ("tables", &tables)] {
+            if let Some(value) = value {
+                write!(f, " --{option} {}", quoted(value))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// In quotes where a shell would take it for something else.
+fn quoted(value: &str) -> String {
+    let is_plain = |c: char| c.is_alphanumeric() || "-_./@+,:".contains(c);
+    if value.chars().all(is_plain) { value.to_owned() } else { format!("'{}'", value.replace('\'', r"'\''")) }
 }
 
 #[derive(Args, Clone)]
@@ -370,4 +392,19 @@ pub struct Report {
     /// Check a manifest, and compare it with the stores of the settings
     #[arg(long, value_name = "FILE")]
     pub against: Option<PathBuf>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_command_is_about_is_written_as_it_was_given() {
+        let stores = Stores { old: None, new: None, tables: None, who: "me".to_owned() };
+        let mut of = Of { module: ModuleName::new("billing").unwrap(), stores };
+        assert_eq!(of.to_string(), "billing");
+        of.stores.new = Some("main".to_owned());
+        of.stores.tables = Some(PathBuf::from("it's mine/billing.toml"));
+        assert_eq!(of.to_string(), r"billing --new main --tables 'it'\''s mine/billing.toml'");
+    }
 }

@@ -121,11 +121,9 @@ fn conclude(
             } else {
                 drilled(&done, kept, out)?;
             }
-            let module = &options.of.module;
-            let same = plan::same(&options.terms.accept, &options.of.stores);
-            out.note(&format!(
-                "the file was not written to; to move it: changeover cutover run {module}{same}"
-            ))?;
+            let of = &options.of;
+            let same = plan::same(&options.terms.accept);
+            out.note(&format!("the file was not written to; to move it: changeover cutover run {of}{same}"))?;
             Ok(Status::Done)
         }
     }

@@ -8,7 +8,7 @@ use changeover::cutover::hazards::{self, Treatment};
 use changeover::cutover::plan::{Finding, Histogram, Plan, PlanProgress, Terms, plan as look};
 
 use super::{fingerprint, open, shown, write};
-use crate::args::{Accept, CutoverPlan, Stores};
+use crate::args::{Accept, CutoverPlan};
 use crate::exit::{Failure, Status};
 use crate::lines::Progress;
 use crate::output::{Out, printable};
@@ -180,7 +180,7 @@ pub(super) fn verdict(plan: &Plan, max_quarantined: u64) -> Option<Failure> {
 }
 
 /// The options that a run is to be given, as they were given here.
-pub(super) fn same(accept: &Accept, stores: &Stores) -> String {
+pub(super) fn same(accept: &Accept) -> String {
     let mut more = String::new();
     if !accept.losses.is_empty() {
         let names: Vec<_> = accept.losses.iter().map(|loss| loss.as_str()).collect();
@@ -190,9 +190,6 @@ pub(super) fn same(accept: &Accept, stores: &Stores) -> String {
     if accept.max_quarantined > 0 {
         let _ = write!(more, " --max-quarantined {}", accept.max_quarantined);
     }
-    if let Some(file) = &stores.tables {
-        let _ = write!(more, " --tables {}", file.display());
-    }
     more
 }
 
@@ -201,9 +198,9 @@ fn conclude(plan: &Plan, options: &CutoverPlan, out: &mut Out) -> Result<Status,
     if let Some(refused) = verdict(plan, options.accept.max_quarantined) {
         return Err(refused);
     }
-    let module = &options.of.module;
+    let of = &options.of;
     let plan = options.out.as_ref().map(|file| format!(" --plan {}", file.display())).unwrap_or_default();
-    let more = same(&options.accept, &options.of.stores);
-    out.note(&format!("nothing was touched; to move it: changeover cutover run {module}{plan}{more}"))?;
+    let more = same(&options.accept);
+    out.note(&format!("nothing was touched; to move it: changeover cutover run {of}{plan}{more}"))?;
     Ok(Status::Done)
 }

@@ -39,7 +39,7 @@ pub async fn run(command: Quarantine, db: &Db, out: &mut Out) -> Result<Status, 
 }
 
 fn decided(what: &str, of: &Of, out: &mut Out) -> Result<(), Failure> {
-    out.note(&format!("{what}; to go on: changeover cutover run {}", of.module))
+    out.note(&format!("{what}; to go on: changeover cutover run {of}"))
 }
 
 fn name<'a>(row: &Quarantined, cutover: &'a Cutover) -> &'a str {

@@ -15,7 +15,7 @@ pub async fn run(options: CutoverRun, db: &Db, out: &mut Out) -> Result<Status, 
     let terms = Terms { drill_within: db.drill_within(), ..terms(&options.terms, db)? };
     let cutover = open(db, &options.of).await?;
     let goal = options.to.into();
-    let again = format!("changeover cutover run {}", options.of.module);
+    let again = format!("changeover cutover run {}", options.of);
     let looked = cutover.clone();
     let done = follow(cutover, out, &again, |cutover| async move { cutover.run(&terms, goal).await }).await;
     match done {
@@ -50,14 +50,13 @@ async fn with_quarantine(failure: Failure, cutover: &changeover::cutover::Cutove
         return failure;
     }
     Failure::refused(format!(
-        "{failure}\n  `changeover cutover quarantine list {} --decision undecided` shows them",
-        of.module
+        "{failure}\n  `changeover cutover quarantine list {of} --decision undecided` shows them"
     ))
 }
 
 pub async fn abort(of: &Of, db: &Db, out: &mut Out) -> Result<Status, Failure> {
     let terms = Terms::new(db.tenant().clone());
-    let again = format!("changeover cutover abort {}", of.module);
+    let again = format!("changeover cutover abort {of}");
     let cutover = open(db, of).await?;
     let stand = follow(cutover, out, &again, |cutover| async move { cutover.abort(&terms).await }).await?;
     end(&stand, of, out)
@@ -65,7 +64,7 @@ pub async fn abort(of: &Of, db: &Db, out: &mut Out) -> Result<Status, Failure> {
 
 pub async fn revert(of: &Of, db: &Db, out: &mut Out) -> Result<Status, Failure> {
     let terms = Terms::new(db.tenant().clone());
-    let again = format!("changeover cutover revert {}", of.module);
+    let again = format!("changeover cutover revert {of}");
     let cutover = open(db, of).await?;
     let stand = follow(cutover, out, &again, |cutover| async move { cutover.revert(&terms).await }).await?;
     end(&stand, of, out)
@@ -73,7 +72,7 @@ pub async fn revert(of: &Of, db: &Db, out: &mut Out) -> Result<Status, Failure> 
 
 pub async fn finalize(of: &Of, db: &Db, out: &mut Out) -> Result<Status, Failure> {
     let terms = Terms::new(db.tenant().clone());
-    let again = format!("changeover cutover finalize {}", of.module);
+    let again = format!("changeover cutover finalize {of}");
     let cutover = open(db, of).await?;
     let stand = follow(cutover, out, &again, |cutover| async move { cutover.finalize(&terms).await }).await?;
     end(&stand, of, out)
@@ -85,17 +84,17 @@ fn end(stand: &Stand, of: &Of, out: &mut Out) -> Result<Status, Failure> {
     status::print(stand, module.as_str(), out)?;
     let next = match stand.phase {
         Phase::Switched => format!(
-            "set persistence.{module} to the new backend; then `changeover cutover report {module} --out DIR` for the evidence, \
-             and `changeover cutover finalize {module}` to close the way back, or `changeover cutover revert {module}` to go it"
+            "set persistence.{module} to the new backend; then `changeover cutover report {of} --out DIR` for the evidence, \
+             and `changeover cutover finalize {of}` to close the way back, or `changeover cutover revert {of}` to go it"
         ),
         Phase::Verifying | Phase::CatchingUp => {
-            format!("the file is the owner; to switch: changeover cutover run {module}")
+            format!("the file is the owner; to switch: changeover cutover run {of}")
         }
-        Phase::Idle => format!("the file is the owner; to move it: changeover cutover run {module}"),
-        Phase::Finalized => format!(
-            "the new store owns it for good; the evidence: changeover cutover report {module} --out DIR"
-        ),
-        _ => format!("to go on: changeover cutover run {module}"),
+        Phase::Idle => format!("the file is the owner; to move it: changeover cutover run {of}"),
+        Phase::Finalized => {
+            format!("the new store owns it for good; the evidence: changeover cutover report {of} --out DIR")
+        }
+        _ => format!("to go on: changeover cutover run {of}"),
     };
     out.note(&next)?;
     Ok(Status::Done)

@@ -101,7 +101,7 @@ impl Cutover {
         let module = &self.module;
         Err(Error::invalid(format!(
             "a run of module {module} is begun only after a drill that is younger than {} (cutover.drill_within), and {why}; nothing \
-             was touched: changeover cutover drill {module}{accept}",
+             was touched: changeover cutover drill {module}{accept}, with --old, --new and --tables as here",
             shown(within)
         )))
     }

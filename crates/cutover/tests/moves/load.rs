@@ -11,7 +11,7 @@ use changeover_cutover::phase::{Owner, Phase};
 use changeover_cutover::{Goal, Pause, Step, Terms};
 use diesel::connection::SimpleConnection as _;
 
-use crate::roots::one_root;
+use crate::roots::root;
 use crate::stage::{Stage, history, terms};
 use crate::support::program;
 use crate::under_writers::{Writers, check, part};
@@ -100,7 +100,7 @@ async fn writers_lose_nothing_under_ten_times_the_load() {
         assert_eq!(cutover.run(&terms(), Goal::Switched).await.unwrap().owner, Owner::Postgres);
     }
     check(&*stage.new_events().await, &acknowledged, 1_000).await;
-    one_root(&stage).await;
+    root(&stage).await;
     let last =
         format!("SELECT (event_data ->> 'n')::bigint FROM event_store.domain_event WHERE position = {HOT}");
     assert_eq!(stage.number(&last).await, i64::try_from(changes).unwrap(), "the last change of the row");
