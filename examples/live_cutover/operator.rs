@@ -63,7 +63,8 @@ pub async fn move_module(db: &Db, family: Family) -> Result<Move> {
         | Step::Indexing
         | Step::Followed { .. }
         | Step::Compared { .. }
-        | Step::WroteBack { .. } => {}
+        | Step::WroteBack { .. }
+        | Step::Archive(_) => {}
     });
     let status = cutover.run(&Terms::new(db.tenant().clone()), Goal::Switched).await?;
     if status.owner != Owner::Postgres {

@@ -4,17 +4,25 @@ use changeover_core::backend::Check;
 use diesel::SqliteConnection;
 
 use crate::classify::Failure;
+use crate::cutover::tombstone;
 use crate::database::Database;
 use crate::sql;
 
-/// One line for the file, one for each family of each module in it, one for legacy rows that no store serves.
+/// One line for the file, and unless that is what was left of an archived one, one for each family of each module in it, one for legacy rows that no store serves.
 pub(crate) async fn check(database: &Database) -> Vec<Check> {
     let file = format!("SQLite file {}", database.options.path.display());
-    let looked = database.read(|conn| Ok((pages(conn)?, modules(conn)?, notifications(conn)?))).await;
-    let (sound, modules, notifications) = match looked {
+    let path = database.options.path.clone();
+    let looked = database.read(move |conn| {
+        Ok((pages(conn)?, modules(conn)?, notifications(conn)?, tombstone::find(conn, &path)?))
+    });
+    let (sound, modules, notifications, archive) = match looked.await {
         Ok(looked) => looked,
         Err(error) => return vec![Check { name: file, ok: false, detail: error.to_string() }],
     };
+    if let Some(archive) = archive {
+        let detail = tombstone::told(&database.options.path, &archive);
+        return vec![Check { name: file, ok: sound, detail }];
+    }
     let detail = if sound {
         "opened, and its pages are in order"
     } else {

@@ -88,8 +88,10 @@ pub(crate) fn classify(error: &DieselError) -> Error {
         other => return Error::new(ErrorKind::Unexpected, format!("diesel: {other}")),
     };
     let message = information.message();
-    if message.starts_with(gate::FENCED) {
-        return gate::moved(message);
+    // In front of a table of an archived file SQLite says that there is none.
+    let fenced = message.strip_prefix("no such table: main.").unwrap_or(message);
+    if fenced.starts_with(gate::FENCED) {
+        return gate::moved(fenced);
     }
     if matches!(kind, DatabaseErrorKind::Unknown) {
         return by_message(message);
@@ -153,6 +155,12 @@ mod tests {
         "",
         "CREATE TRIGGER f BEFORE INSERT ON t BEGIN SELECT RAISE(ABORT, 'E_FENCED module=t epoch=2 moved_to=x: '); END",
         "INSERT INTO t VALUES (1)",
+        ErrorKind::Moved
+    )]
+    #[case::archived(
+        "",
+        "CREATE VIEW archived AS SELECT * FROM \"E_FENCED module=t epoch=2 moved_to=x: \"",
+        "SELECT * FROM archived",
         ErrorKind::Moved
     )]
     #[case::no_table("", "", "SELECT * FROM absent", ErrorKind::SchemaMismatch)]

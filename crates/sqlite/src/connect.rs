@@ -46,11 +46,11 @@ impl Opener {
     pub(crate) fn open(&self) -> Result<SqliteConnection> {
         let path = &self.options.path;
         look_at(path, self.options.create)?;
-        let mut conn =
-            SqliteConnection::establish(&uri(path, self.options.create)).map_err(|error| match error {
-                diesel::ConnectionError::BadConnection(message) => by_message(&message),
-                other => Error::new(ErrorKind::Unavailable, format!("the file cannot be opened: {other}")),
-            })?;
+        let mode = if self.options.create { "rwc" } else { "rw" };
+        let mut conn = SqliteConnection::establish(&uri(path, mode)).map_err(|error| match error {
+            diesel::ConnectionError::BadConnection(message) => by_message(&message),
+            other => Error::new(ErrorKind::Unavailable, format!("the file cannot be opened: {other}")),
+        })?;
         let busy = self.options.busy_timeout.as_millis();
         let synchronous = &self.options.synchronous;
         let mut setup = format!("PRAGMA busy_timeout = {busy}; PRAGMA foreign_keys = ON;");
@@ -97,11 +97,10 @@ fn look_at(path: &Path, create: bool) -> Result<()> {
     }
 }
 
-/// The path as the URI that diesel passes on; every character with a meaning there is escaped.
-fn uri(path: &Path, create: bool) -> String {
+/// The path as the URI that diesel passes on; every character with a meaning there is escaped. `mode`: as SQLite names it.
+pub(crate) fn uri(path: &Path, mode: &str) -> String {
     const PLAIN: &AsciiSet = &NON_ALPHANUMERIC.remove(b'/').remove(b'.').remove(b'-').remove(b'_');
     let text = path.to_string_lossy();
-    let mode = if create { "rwc" } else { "rw" };
     format!("file:{}?mode={mode}", utf8_percent_encode(&text, PLAIN))
 }
 
@@ -129,6 +128,8 @@ impl ManageConnection for Opener {
 pub(crate) struct Connections {
     /// None after the close, so that idle connections are closed too.
     pool: Mutex<Option<Pool<Opener>>>,
+    opener: Opener,
+    size: u32,
     turns: Arc<Semaphore>,
     timeout: Duration,
 }
@@ -139,15 +140,19 @@ pub(crate) type Turn = OwnedSemaphorePermit;
 impl Connections {
     pub(crate) fn new(options: &Arc<Options>, role: Role, size: u32) -> Self {
         let opener = Opener::new(Arc::clone(options), role);
-        let pool = Pool::builder()
-            .max_size(size)
-            .test_on_check_out(false)
-            .idle_timeout(None)
-            .max_lifetime(None)
-            .connection_timeout(options.connect_timeout)
-            .build_unchecked(opener);
+        let pool = Mutex::new(Some(pool(&opener, size)));
         let turns = Arc::new(Semaphore::new(size as usize));
-        Self { pool: Mutex::new(Some(pool)), turns, timeout: options.connect_timeout }
+        Self { pool, opener, size, turns, timeout: options.connect_timeout }
+    }
+
+    /// Closes idle connections, and busy ones when they are done; the next in line opens another.
+    pub(crate) fn let_go(&self) {
+        let mut held = self.pool.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(pool_now) = held.as_mut().filter(|pool| pool.state().connections > 0) else { return };
+        let before = std::mem::replace(pool_now, pool(&self.opener, self.size));
+        drop(held);
+        // The last connection to be closed writes the log into the file, which may take a while.
+        tokio::task::spawn_blocking(move || drop(before));
     }
 
     /// Waits in line. `Unavailable` when it takes too long, or after [`Connections::close`].
@@ -206,6 +211,16 @@ impl Connections {
         self.turns.close();
         self.pool.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
+}
+
+fn pool(opener: &Opener, size: u32) -> Pool<Opener> {
+    Pool::builder()
+        .max_size(size)
+        .test_on_check_out(false)
+        .idle_timeout(None)
+        .max_lifetime(None)
+        .connection_timeout(opener.options.connect_timeout)
+        .build_unchecked(opener.clone())
 }
 
 /// What a store says after it was closed.

@@ -1,8 +1,8 @@
 //! One opened file: its connections, its write lane, and the news that something was committed.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-use changeover_core::{Closing, Result};
+use changeover_core::{Closing, ErrorKind, Result};
 use diesel::SqliteConnection;
 use tokio::sync::watch;
 
@@ -18,6 +18,8 @@ pub(crate) struct Database {
     pub(crate) options: Arc<Options>,
     readers: Connections,
     writer: Connections,
+    /// Those of cutovers.
+    others: Mutex<Vec<Weak<Connections>>>,
     pub(crate) lane: Lane,
     committed: watch::Sender<()>,
     closing: Closing,
@@ -29,6 +31,7 @@ impl Database {
         Self {
             readers: Connections::new(&options, Role::Reader, options.readers),
             writer: Connections::new(&options, Role::Writer, 1),
+            others: Mutex::default(),
             lane: Lane::default(),
             committed: watch::Sender::new(()),
             closing: Closing::default(),
@@ -69,6 +72,32 @@ impl Database {
     /// How a connection for the user's own transaction is opened.
     pub(crate) fn opener(&self) -> Opener {
         Opener::new(Arc::clone(&self.options), Role::Writer)
+    }
+
+    /// Connections of their own to the file, for a cutover.
+    pub(crate) fn others(&self, options: &Arc<Options>, role: Role) -> Arc<Connections> {
+        let made = Arc::new(Connections::new(options, role, 1));
+        let mut others = self.others.lock().unwrap_or_else(PoisonError::into_inner);
+        others.retain(|known| known.strong_count() > 0);
+        others.push(Arc::downgrade(&made));
+        made
+    }
+
+    /// Closes the connections that nobody uses, so that this process does not stand in the way of whoever wants the file
+    /// alone. Nothing else changes: the next use opens one.
+    pub(crate) fn let_go(&self) {
+        self.readers.let_go();
+        self.writer.let_go();
+        let others = self.others.lock().unwrap_or_else(PoisonError::into_inner);
+        others.iter().filter_map(Weak::upgrade).for_each(|connections| connections.let_go());
+    }
+
+    /// As [`Database::let_go`], if the answer is that a module is not here any more: a service that follows it has no use for
+    /// the file.
+    pub(crate) fn let_go_if_moved<T>(&self, answer: &Result<T>) {
+        if answer.as_ref().is_err_and(|error| error.kind() == ErrorKind::Moved) {
+            self.let_go();
+        }
     }
 
     /// Wakes whoever follows a log of this file.

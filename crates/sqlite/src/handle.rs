@@ -34,7 +34,9 @@ impl<T: Send + Sync + 'static> Reader<T> {
             gate.pass(conn)?;
             answer
         });
-        read.await
+        let answer = read.await;
+        self.database.let_go_if_moved(&answer);
+        answer
     }
 }
 
@@ -97,7 +99,9 @@ impl<T: Send + Sync + 'static> Handle<T> {
         let submitted = lane::submit(&self.reader.database, records, is_news, move |conn| {
             run(conn, &tables).or_else(|failure| gate::judge_anew(conn, module.as_str(), failure))
         });
-        submitted.await.map_err(|error| self.place(error, operation))
+        let answer = submitted.await;
+        self.reader.database.let_go_if_moved(&answer);
+        answer.map_err(|error| self.place(error, operation))
     }
 
     pub(crate) fn still_open(&self) -> Result<()> {

@@ -47,6 +47,7 @@ use tokio::runtime::{Handle as Runtime, RuntimeFlavor};
 
 use crate::audit::SqliteAudit;
 use crate::audit::tables::AuditTables;
+use crate::classify::Failure;
 use crate::cutover::gate;
 use crate::database::Database;
 use crate::events::SqliteEvents;
@@ -111,12 +112,16 @@ impl OpenSqlite {
         // The first connection that writes turns the file to WAL, which is not for who only looks.
         let only_looks = !options.create && !options.migrate_on_start;
         let database = Database::new(options);
-        if only_looks {
+        let all_moved = if only_looks {
             let look = |conn: &mut SqliteConnection| Ok(look_at(conn)?);
-            database.read(look).await.map_err(place)?;
+            database.read(look).await.map_err(place)?
         } else {
             let turn = database.write_turn().await?;
-            database.write_in(turn, look_at).await.map_err(place)?;
+            database.write_in(turn, look_at).await.map_err(place)?
+        };
+        // Whoever has it in its settings opens it, and may never ask for more.
+        if all_moved {
+            database.let_go();
         }
         Ok(Self { database: Arc::new(database) })
     }
@@ -130,7 +135,9 @@ impl OpenSqlite {
     pub async fn begin(&self, scope: &ModuleScope, tenant: &TenantId) -> Result<Transaction> {
         let events = self.open_events(scope, tenant).await?;
         let (database, module) = (Arc::clone(&self.database), scope.module.clone());
-        Transaction::begin(database, events.0.reader.tables, module, tenant.clone()).await
+        let begun = Transaction::begin(database, events.0.reader.tables, module, tenant.clone()).await;
+        self.database.let_go_if_moved(&begun);
+        begun
     }
 
     async fn open_events(&self, scope: &ModuleScope, tenant: &TenantId) -> Result<SqliteEvents> {
@@ -143,7 +150,13 @@ impl OpenSqlite {
     async fn prepare(&self, scope: &ModuleScope, family: Family, tenant: &TenantId) -> Result<bool> {
         let options = &self.database.options;
         if options.migrate_on_start {
-            self.migrations(scope, family)?.up().await?;
+            match self.migrations(scope, family)?.up().await {
+                // The store of a module that was moved away says so at each call, whatever is left of the file.
+                Err(error)
+                    if error.kind() == ErrorKind::Moved
+                        && self.database.read(cutover::tombstone::is_one).await? => {}
+                done => drop(done?),
+            }
         }
         let schema = Schema::new(scope, family, &options.name);
         let adopted = self.database.read(move |conn| schema.is_adopted(conn)).await?;
@@ -195,7 +208,11 @@ impl OpenBackend for OpenSqlite {
             Some(owner) => Ok(Some(owner)),
             None => Ok(owner::holds_rows(conn, &scope)?.then(|| "sqlite".to_owned())),
         });
-        owner.await.map_err(|error| self.place(error, "backend.owner"))
+        let owner = owner.await.map_err(|error| self.place(error, "backend.owner"))?;
+        if owner.as_deref().is_some_and(|owner| owner != self.kind()) {
+            self.database.let_go();
+        }
+        Ok(owner)
     }
 
     async fn claim(&self, scope: &ModuleScope) -> Result<bool> {
@@ -218,12 +235,13 @@ impl OpenBackend for OpenSqlite {
     }
 }
 
-/// Refuses what is no database, and text that would have to be converted to be compared.
-fn look_at(conn: &mut SqliteConnection) -> Result<()> {
+/// Refuses what is no database, and text that would have to be converted to be compared. Whether every module that it had was
+/// moved away.
+fn look_at(conn: &mut SqliteConnection) -> Result<bool> {
     let sql = "SELECT encoding FROM pragma_encoding WHERE (SELECT count(*) FROM sqlite_master) >= 0";
     let row = sql::first(conn, sql, &[]).map_err(|error| classify::classify(&error))?;
     if row.is_some_and(|row| row.cell(0).as_str() == Some("UTF-8")) {
-        return Ok(());
+        return gate::all_moved(conn).map_err(Failure::into_error);
     }
     Err(Error::new(
         ErrorKind::Unsupported,

@@ -12,7 +12,7 @@ use diesel::SqliteConnection;
 use diesel::connection::SimpleConnection;
 
 use crate::classify::{Failure, classify};
-use crate::cutover::gate;
+use crate::cutover::{gate, tombstone};
 use crate::database::Database;
 use crate::schema::{
     BASE, Migration, OWN_RECORDS, legacy_tables, migrations, needs_no_transaction, prefix_of, render,
@@ -383,6 +383,11 @@ impl SqliteMigrations {
         })
     }
 
+    async fn refuse_tombstone(&self) -> Result<()> {
+        let (path, module) = (self.database.options.path.clone(), self.schema.module.clone());
+        self.database.read(move |conn| tombstone::refuse(conn, &path, module.as_str())).await
+    }
+
     async fn run_up(&self) -> Result<Vec<MigrationStatus>> {
         let mut done = Vec::new();
         loop {
@@ -427,6 +432,7 @@ impl Migrations for SqliteMigrations {
     }
 
     async fn up(&self) -> Result<Vec<MigrationStatus>> {
+        self.refuse_tombstone().await.map_err(|error| error.during("migrations.up"))?;
         // Without the turn to write first: mostly there is nothing to do, and the file may be busy or read-only.
         let status = self.status().await?;
         refuse_problems(&status).map_err(|error| error.during("migrations.up"))?;
@@ -437,6 +443,7 @@ impl Migrations for SqliteMigrations {
     }
 
     async fn down(&self, steps: u32, accept_data_loss: bool) -> Result<Vec<MigrationStatus>> {
+        self.refuse_tombstone().await.map_err(|error| error.during("migrations.down"))?;
         let back = self.run_down(steps, accept_data_loss).await;
         back.map_err(|error| error.during("migrations.down"))
     }

@@ -241,6 +241,14 @@ pub(crate) fn is_ours(name: &str) -> bool {
         .any(|table| name.strip_suffix(table).is_some_and(|rest| rest.is_empty() || rest.ends_with('_')))
 }
 
+/// Whether a table of this name holds nothing but what a store keeps for itself, in whatever namespace.
+pub(crate) fn is_own_record(name: &str) -> bool {
+    let name = name.to_ascii_lowercase();
+    OWN_RECORDS
+        .iter()
+        .any(|record| name.strip_suffix(record).is_some_and(|rest| rest.is_empty() || rest.ends_with('_')))
+}
+
 /// What a module's tables are prefixed with.
 pub(crate) fn prefix_of(scope: &ModuleScope) -> String {
     scope.namespace.as_ref().map(|namespace| format!("{namespace}_")).unwrap_or_default()

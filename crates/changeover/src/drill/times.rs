@@ -65,6 +65,7 @@ impl Times {
             | Step::Followed { .. }
             | Step::Compared { .. }
             | Step::WentBack { .. }
+            | Step::Archive(_)
             | Step::Waiting { .. } => {}
         }
     }

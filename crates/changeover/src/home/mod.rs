@@ -208,7 +208,18 @@ impl Home {
             if migrated.contains(&key) {
                 return Ok(owner);
             }
-            migrate(shared, &owner.name, &self.scope, family).await?;
+            match migrate(shared, &owner.name, &self.scope, family).await {
+                // It was the owner when it was asked: what is left of an archived file takes no schema.
+                Err(error) if error.kind() == ErrorKind::Moved && owner.recorded => {
+                    drop(migrated);
+                    self.forget(owner.generation);
+                    if patience.pause().await {
+                        continue;
+                    }
+                    return Err(error);
+                }
+                done => done?,
+            }
             if owner.recorded {
                 migrated.insert(key);
                 return Ok(owner);

@@ -4,14 +4,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use changeover::ErrorKind;
 use changeover::audit::{ActorType, AuditFilter, NewAuditEvent, Outcome};
 use changeover::backend::Family;
+use changeover::cutover::{Goal, Terms};
 use changeover::events::ReadStream;
 use changeover::playbooks::{GetPlaybook, Lookup, NewPlaybook, Put};
+use changeover::{ErrorKind, Move};
 
+use crate::common::TABLE;
 use crate::moving::{Moving, Places};
-use crate::{WHILE, event, ids, owner, sorted, store, stream, write};
+use crate::{WHILE, event, ids, owner, ship, sorted, store, stream, write};
 
 // I2, I3, fault 2: writers who know nothing of it go on through a switch; what they were told is stored is there once, under
 // the ids that they gave, and in the order of each stream.
@@ -84,6 +86,59 @@ async fn after_a_switch_everybody_reads_and_writes_the_same() {
     assert_eq!((owner(&one).await, owner(&other).await), ("postgres".to_owned(), "postgres".to_owned()));
     of_one.ready().await.unwrap();
     assert_eq!(of_one.capabilities(), of_other.capabilities());
+}
+
+// A service that knows nothing of it goes on while the file that its module left is archived, and so does one that starts
+// afterwards with settings that still name the file.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_service_goes_on_while_its_file_is_archived() {
+    let places = Places::new().await;
+    let (db, reader) = (places.process("sqlite").await, places.process("sqlite").await);
+    let (of_db, of_reader) = (store(&db).await, store(&reader).await);
+    let mut written = vec![write(&of_db).await];
+    assert_eq!(ids(&of_reader).await, written);
+    let operator = changeover::connect_to_look(
+        places.options.clone().with("persistence.default", "sqlite"),
+        changeover::registry(),
+    )
+    .unwrap();
+    let server = operator.backend("postgres").await.unwrap();
+    let scope = operator.module("events").unwrap().scope().clone();
+    server.migrations(&scope, Family::Events).unwrap().up().await.unwrap();
+    let cutover = operator.cutover(&Move::of("events", "a test")).await.unwrap();
+    let terms = Terms::new(db.tenant().clone());
+    cutover.run(&terms, Goal::Switched).await.unwrap();
+    written.push(write(&of_db).await);
+    // One process was not told yet, and has the file open: it is not taken from it.
+    assert!(cutover.finalize(&terms).await.unwrap().archive.is_none());
+    assert_eq!(ids(&of_reader).await, written);
+    let stop = Arc::new(AtomicBool::new(false));
+    let writer = tokio::spawn({
+        let (store, stop) = (Arc::clone(&of_db), Arc::clone(&stop));
+        async move {
+            let mut written = Vec::new();
+            while !stop.load(Ordering::Relaxed) {
+                written.push(write(&store).await);
+            }
+            written
+        }
+    });
+    let archive = cutover.finalize(&terms).await.unwrap().archive.expect("everybody has let go of the file");
+    assert!(archive.is_there);
+    tokio::time::sleep(WHILE).await;
+    stop.store(true, Ordering::Relaxed);
+    written.extend(writer.await.unwrap());
+    assert_eq!(ids(&of_reader).await, written);
+    let late = places.process("sqlite").await;
+    let of_late = store(&late).await;
+    assert_eq!(ids(&of_late).await, written);
+    written.push(write(&of_late).await);
+    places.server.execute(TABLE).await.unwrap();
+    places.server.execute("GRANT ALL ON shipments TO changeover_app").await.unwrap();
+    ship(&late).await.unwrap();
+    assert_eq!(places.ids_on_server().await, written);
+    assert_eq!(owner(&late).await, "postgres");
+    assert!(cutover.finalize(&terms).await.unwrap().archive.is_some(), "what is there still is the archive");
 }
 
 // A fence that was closed and is opened again: who waited goes on in the file.

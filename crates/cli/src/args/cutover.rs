@@ -56,14 +56,14 @@ pub enum Cutover {
         #[command(flatten)]
         of: Of,
     },
-    /// Close the way back for good
-    #[command(
-        after_help = "What is written to the new store is no longer kept for a revert. The file stays as it is, closed to \
-                            writers.\n\nExamples:\n  changeover cutover finalize events"
-    )]
+    /// Close the way back for good, and archive the file with its last module
+    #[command(after_help = FINALIZE_HELP)]
     Finalize {
         #[command(flatten)]
         of: Of,
+        /// Leave the file where it is, closed to writers
+        #[arg(long)]
+        keep_file: bool,
     },
     /// Look at rows that stay out of the new store, and decide about them
     #[command(subcommand)]
@@ -101,6 +101,18 @@ Examples:
   changeover cutover run events
   changeover cutover run events --plan plan.json --max-pause 2s --busy 0.5
   changeover cutover run events --to verified && changeover cutover run events";
+
+const FINALIZE_HELP: &str = "\
+What is written to the new store is no longer kept for a revert.
+
+With the last module of a file the file is archived: it becomes FILE.archive, read-only, and what stands
+in its place tells every program that opens it where the data went (E_FENCED). It stays as it is, closed
+to writers, while another module lives in it, while some program has it open, and where FILE.archive is
+another file; the command says which, and is no failure. The same command again tries again.
+
+Examples:
+  changeover cutover finalize events
+  changeover cutover finalize events --keep-file";
 
 const DRILL_HELP: &str = "\
 The file is copied while the service goes on writing, and is not written to. The copy is planned with,

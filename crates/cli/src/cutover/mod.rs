@@ -44,7 +44,7 @@ async fn with(command: Command, db: &Db, out: &mut Out) -> Result<Status, Failur
         Command::Verify { of } => status::verify(&open(db, &of).await?, out).await,
         Command::Abort { of } => run::abort(&of, db, out).await,
         Command::Revert { of } => run::revert(&of, db, out).await,
-        Command::Finalize { of } => run::finalize(&of, db, out).await,
+        Command::Finalize { of, keep_file } => run::finalize(&of, keep_file, db, out).await,
         Command::Quarantine(command) => quarantine::run(command, db, out).await,
         Command::Report(options) => report::report(*options, db, out).await,
     }

@@ -70,8 +70,8 @@ pub async fn revert(of: &Of, db: &Db, out: &mut Out) -> Result<Status, Failure> 
     end(&stand, of, out)
 }
 
-pub async fn finalize(of: &Of, db: &Db, out: &mut Out) -> Result<Status, Failure> {
-    let terms = Terms::new(db.tenant().clone());
+pub async fn finalize(of: &Of, keep_file: bool, db: &Db, out: &mut Out) -> Result<Status, Failure> {
+    let terms = Terms { keep_file, ..Terms::new(db.tenant().clone()) };
     let again = format!("changeover cutover finalize {of}");
     let cutover = open(db, of).await?;
     let stand = follow(cutover, out, &again, |cutover| async move { cutover.finalize(&terms).await }).await?;

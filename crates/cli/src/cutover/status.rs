@@ -38,6 +38,11 @@ pub fn print(stand: &Stand, module: &str, out: &mut Out) -> Result<(), Failure> 
         };
         lines.push(("file", format!("{gate}; epoch {}", file.epoch)));
     }
+    if let Some(archive) = &stand.archive {
+        let gone = if archive.is_there { "" } else { ", which is not there any more" };
+        lines
+            .push(("archive", format!("{}, {}{gone}", archive.place.display(), shown::bytes(archive.bytes))));
+    }
     if let Some(run) = &stand.run {
         lines.push(("run", format!("{} of {}, begun {}", run.run, run.place, short(run.started_at))));
     }

@@ -1,5 +1,6 @@
 //! What a run tells while it is under way, and the place at which it may be stopped.
 
+use changeover::cutover::contract::Archiving;
 use changeover::cutover::phase::Phase;
 use changeover::cutover::{Copied, Cutover, Pause, Status as Stand, Step};
 use serde_json::{Value, json};
@@ -67,7 +68,7 @@ fn is_safe(step: &Step) -> bool {
         | Step::Waiting { .. }
         | Step::WentBack { .. } => true,
         Step::Phase(phase) => phase.sqlite_takes_writes(),
-        Step::Followed { .. } | Step::WroteBack { .. } | Step::Paused(_) => false,
+        Step::Followed { .. } | Step::WroteBack { .. } | Step::Paused(_) | Step::Archive(_) => false,
     }
 }
 
@@ -133,6 +134,13 @@ impl<'a> View<'a> {
                 self.bar.told(&format!("{rows} rows went back, {left} changes left"));
             }
             Step::WentBack { why } => self.line(&format!("the file is open again: {why}")),
+            Step::Archive(Archiving::Done(archive) | Archiving::Before(archive)) => self.line(&format!(
+                "the file was archived: {}; what stands in its place tells programs where the data went",
+                archive.place.display()
+            )),
+            Step::Archive(Archiving::Kept(why)) => self.line(&format!(
+                "the module is finalized; the file stays where it is, closed: {why}. To archive it, finalize once more"
+            )),
             Step::Paused(Pause { took, ended }) => {
                 self.line(&format!("writers stood still for {}; {ended} takes writes", shown::time(*took)));
             }
@@ -164,6 +172,10 @@ fn object(step: &Step) -> Value {
         Step::Compared { table, rows } => json!({ "step": "compared", "table": table, "rows": rows }),
         Step::WroteBack { rows, left } => json!({ "step": "wrote_back", "rows": rows, "left": left }),
         Step::WentBack { why } => json!({ "step": "went_back", "why": why }),
+        Step::Archive(Archiving::Done(archive) | Archiving::Before(archive)) => json!({
+            "step": "archive", "archive": archive.place.display().to_string(), "bytes": archive.bytes, "kept": null,
+        }),
+        Step::Archive(Archiving::Kept(why)) => json!({ "step": "archive", "archive": null, "kept": why }),
         Step::Paused(it) => json!({
             "step": "paused", "owner": it.ended.as_str(),
             "milliseconds": u64::try_from(it.took.as_millis()).unwrap_or(u64::MAX),

@@ -108,13 +108,88 @@ async fn a_module_goes_there_and_back_and_there_for_good_without_losing_an_event
 
     home.ok(&["cutover", "run", "events"]);
     assert_eq!(home.export(), grown);
-    home.ok(&["cutover", "finalize", "events"]);
+    // The file and the command's own connections to it.
+    let kept = home.ok(&["cutover", "finalize", "events", "--keep-file"]);
+    assert!(kept.err.contains("the file stays where it is, closed: it was asked to stay"), "{}", kept.err);
+    assert_eq!(home.sqlite_number("SELECT count(*) FROM domain_event"), rows + 1);
+    let finalized = home.ok(&["cutover", "finalize", "events"]);
+    assert!(
+        finalized.err.contains("the file was archived: ") && finalized.err.contains("changeover.db.archive")
+    );
+    assert!(finalized.out.contains("archive         "), "{}", finalized.out);
     stands(&home, "finalized", "postgres");
     for late in ["revert", "abort", "run"] {
         let ran = home.run(&["cutover", late, "events"]);
         assert_eq!(ran.status, 3, "{late}: {ran:?}");
     }
+    // With settings that still name the file.
     assert_eq!(home.export(), grown);
+    home.write("last.jsonl", line(1, 3, ""));
+    home.ok(&["events", "import", "last.jsonl"]);
+    assert_eq!(home.export().len(), grown.len() + 1);
+}
+
+#[tokio::test]
+async fn what_is_left_of_an_archived_file_is_told_by_every_command() {
+    let (_db, home) = with_real_streams().await;
+    home.ok(&["cutover", "run", "events"]);
+    home.ok(&["cutover", "report", "events", "--out", "early"]);
+    let steps = home.ok(&["cutover", "finalize", "events", "--format", "json"]).objects();
+    let step = steps.iter().find(|step| step.get("step") == Some(&json!("archive"))).unwrap();
+    let archive = home.path().join("var/changeover.db.archive").canonicalize().unwrap();
+    let archive = archive.to_str().unwrap();
+    assert_eq!((&step["archive"], &step["kept"]), (&json!(archive), &Value::Null));
+    assert_eq!(steps.last().unwrap()["archive"]["place"], archive);
+    let again = home.ok(&["cutover", "finalize", "events"]);
+    assert!(again.err.contains("the file was archived: "), "{}", again.err);
+
+    // Evidence from before and after it.
+    home.ok(&["cutover", "report", "events", "--out", "late"]);
+    for evidence in ["early", "late"] {
+        let file = home.path().join(evidence).join("manifest.json");
+        assert_eq!(check(&home, &file).status, 0);
+        let said = home.ok(&[
+            "cutover",
+            "report",
+            "events",
+            "--against",
+            file.to_str().unwrap(),
+            "--format",
+            "json",
+        ]);
+        let holds = checked(&said)["holds"].to_string();
+        assert!(holds.contains("changeover.db.archive has the data root"), "{holds}");
+    }
+    let text = fs::read_to_string(home.path().join("late/manifest.json")).unwrap();
+    assert_eq!(text.matches("\"archived\"").count(), 1);
+
+    let shown = home.ok(&["cutover", "status", "events"]).out;
+    assert!(shown.contains("finalized") && shown.contains("changeover.db.archive, "), "{shown}");
+    for command in [&["migrate", "up"][..], &["migrate", "down", "--module", "events"]] {
+        let refused = home.run(&[command, &["--backend", "local"]].concat());
+        assert!(refused.status != 0 && refused.err.contains("is what is left of a file"), "{refused:?}");
+    }
+    for module in ["events", "playbooks"] {
+        for command in ["plan", "run", "drill"] {
+            let refused = home.run(&["cutover", command, module]);
+            let told = ["was archived as", "owned by the new store already"];
+            assert!(refused.status != 0, "{refused:?}");
+            assert!(told.iter().any(|it| refused.err.contains(it)), "{command} {module}: {refused:?}");
+        }
+    }
+    // The settings are what is wrong, and the file is what it should be.
+    let doctor = home.run(&["doctor"]);
+    assert!(
+        doctor.out.contains("is what is left of a file whose modules were moved for good"),
+        "{}",
+        doctor.out
+    );
+    let bad: Vec<_> = doctor.out.lines().filter(|line| line.starts_with("BAD")).collect();
+    assert!(bad.len() == 1 && bad[0].contains("correct persistence.events"), "{}", doctor.out);
+    let corrected = home.beside().with("CHANGEOVER_PERSISTENCE__DEFAULT", "main");
+    corrected.ok(&["migrate", "up", "--backend", "main"]);
+    corrected.ok(&["doctor"]);
+    assert_eq!(corrected.export(), home.export());
 }
 
 #[tokio::test]

@@ -15,8 +15,8 @@ use std::sync::Arc;
 
 pub use declaration::{Also, Column, From, Reference, SourceColumn, Table, TimeUnit, Type, Unique};
 pub use source::{
-    BackBatch, BackChange, CaptureTable, Chunk, ChunkRead, Cloned, CutoverSource, Dirty, DirtyKey, Meta,
-    ReadRows, SourceFacts, SourceTable, SourceWitness, Witnessed,
+    Archive, Archiving, BackBatch, BackChange, CaptureTable, Chunk, ChunkRead, Cloned, CutoverSource, Dirty,
+    DirtyKey, Meta, ReadRows, SourceFacts, SourceTable, SourceWitness, Witnessed,
 };
 pub use target::{
     Apply, Authority, BackChanges, BackKey, ChunkDone, CopyChunk, CutoverTarget, Decision, Entry, Lease,

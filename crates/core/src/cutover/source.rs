@@ -22,6 +22,7 @@ pub trait CutoverSource: Send + Sync {
     /// # Behavior
     /// - Nothing is written, no file is made: a missing file is `NotFound`.
     /// - Counts are those of one snapshot.
+    /// - A store that was put away ([`CutoverSource::archive`]) has the tables and columns that it had, without rows.
     async fn facts(&self) -> Result<SourceFacts>;
 
     /// A thorough check of the file (`PRAGMA integrity_check`, and rows counted with and without each index): what is wrong,
@@ -109,6 +110,30 @@ pub trait CutoverSource: Send + Sync {
     /// Takes the triggers of capture and the captured changes away; the fence stays as it is, `__cut_meta` too.
     async fn stop_capture(&self) -> Result<()>;
 
+    /// Puts the store away: what it was becomes an archive beside it, and a tombstone stands in its place. Asked for when a
+    /// module is finalized, and whenever that is repeated.
+    ///
+    /// # Behavior
+    /// - Only with the last module: while a module is open here, its changes are captured, or a table holds rows that no
+    ///   finalized module moved, the store stays ([`Archiving::Kept`] names them).
+    /// - Only when nobody else has it open, which is waited for a short time.
+    /// - The archive is the store byte for byte as it was when the last of it was in one file, read-only, and overwrites
+    ///   nothing. What cannot be done for want of a right or of what the file system knows is `Kept` too.
+    /// - The tombstone answers [`CutoverSource::meta`] as the store did. Whoever reads or writes what were its tables, by
+    ///   whatever program, is told where the data went in a message that holds `E_FENCED`. A [`SourceWitness`] sees the rows of
+    ///   the archive.
+    /// - There is no moment without a store in its place. Killed anywhere, the store is whole: in its place, in the archive, or
+    ///   under both names; called again it goes on.
+    /// - Again: [`Archiving::Before`].
+    async fn archive(&self) -> Result<Archiving> {
+        Ok(Archiving::Kept("this store is none that could be archived".to_owned()))
+    }
+
+    /// The archive, if what is left of the store is a tombstone.
+    async fn archived(&self) -> Result<Option<Archive>> {
+        Ok(None)
+    }
+
     /// Copies the store into a folder while others go on writing, for a drill. `Unsupported` where it cannot be.
     ///
     /// # Behavior
@@ -120,6 +145,28 @@ pub trait CutoverSource: Send + Sync {
         let _ = (folder, stop);
         Err(Error::new(ErrorKind::Unsupported, "this store cannot be copied while it is written to"))
     }
+}
+
+/// What came of [`CutoverSource::archive`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Archiving {
+    /// The store is in the archive now.
+    Done(Archive),
+    /// It was there already.
+    Before(Archive),
+    /// It stays as it is: why, and what to do about that.
+    Kept(String),
+}
+
+/// A store that was put away.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Archive {
+    /// Where it was put.
+    pub place: PathBuf,
+    /// Bytes that it had.
+    pub bytes: u64,
+    /// Whether it is still there.
+    pub is_there: bool,
 }
 
 /// A copy of a store.

@@ -84,7 +84,9 @@ impl Cutover {
         self.status().await
     }
 
-    /// Closes the way back for good.
+    /// Closes the way back for good, and has the old store put away, if this was the last module in it, nobody has it open, and
+    /// [`Terms::keep_file`] does not say otherwise. That it stays is no error: [`Step::Archive`] says why. Asked for again, it is
+    /// tried again.
     ///
     /// # Errors
     ///
@@ -197,9 +199,15 @@ impl Cutover {
                 self.source.stop_capture().await?;
                 fail::point("finalize.sqlite").await;
                 (self.watch)(&Step::Phase(Phase::Finalized));
-                Ok(())
+                self.put_away(&run, terms).await
             }
-            Place::Moved if self.target.run().await?.is_some() => self.source.stop_capture().await,
+            Place::Moved if let Some(run) = self.target.run().await? => {
+                self.still(meant, &run).await?;
+                if self.file().await?.is_some_and(|file| file.captures) {
+                    self.source.stop_capture().await?;
+                }
+                self.put_away(&run, terms).await
+            }
             _ => Err(Error::invalid("the module has not switched; there is nothing to close")),
         }
     }
@@ -235,7 +243,7 @@ impl Cutover {
     }
 
     /// The lease; a dead coordinator's is waited for to its end, that of a living one is not to be had.
-    async fn take(&self, run: &Run, terms: &Terms) -> Result<Lease> {
+    pub(super) async fn take(&self, run: &Run, terms: &Terms) -> Result<Lease> {
         let until = Instant::now() + terms.lease + Duration::from_secs(1);
         loop {
             match self.target.lease(run.run, &self.holder, terms.lease).await {
@@ -251,7 +259,7 @@ impl Cutover {
         }
     }
 
-    async fn release(&self, lease: &Lease) {
+    pub(super) async fn release(&self, lease: &Lease) {
         if let Err(error) = self.target.release(lease).await {
             tracing::debug!(%error, "the lease was not given up; it runs out by itself");
         }
@@ -280,6 +288,7 @@ impl Cutover {
         file: Option<Meta>,
         meant: &mut Meant,
     ) -> Result<(Run, Lease)> {
+        plan::refuse_archived(&*self.source).await?;
         let facts = self.source.facts().await?;
         let fingerprint = plan::fingerprint(&self.tables, &facts)?;
         if let Some(plan) = &terms.plan {

@@ -43,6 +43,9 @@ pub const ALL: &[&str] = &[
     "finalize.before",
     "finalize.postgres",
     "finalize.sqlite",
+    "archive.before",
+    "archive.file",
+    "archive.recorded",
 ];
 
 #[cfg(feature = "failpoints")]

@@ -16,6 +16,7 @@
 //! # }
 //! ```
 
+mod away;
 mod back;
 mod batch;
 mod copy;
@@ -39,7 +40,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use changeover_core::cutover::{
-    CutoverSide, CutoverSource, CutoverTarget, Recorded, Run, SourceWitness, Table, TargetWitness,
+    Archiving, CutoverSide, CutoverSource, CutoverTarget, Recorded, Run, SourceWitness, Table, TargetWitness,
 };
 use changeover_core::{Error, ErrorKind, ModuleScope, Result, Uuid};
 
@@ -106,6 +107,8 @@ pub enum Step {
     },
     /// Writers stood still.
     Paused(Pause),
+    /// The module is finalized, and this became of the old store.
+    Archive(Archiving),
     /// A store cannot be had, somebody else has the lease, or replicas are behind: it is tried again.
     Waiting {
         /// Why.

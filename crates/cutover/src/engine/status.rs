@@ -1,6 +1,6 @@
 //! Where a module stands, from the two stores alone.
 
-use changeover_core::cutover::{Authority, Meta, Progress, Run};
+use changeover_core::cutover::{Archive, Authority, Meta, Progress, Run};
 use changeover_core::{Result, Timestamp};
 use serde_json::{Value as Document, json};
 
@@ -18,6 +18,8 @@ pub struct Status {
     pub epoch: i64,
     /// What the file says of the cutover; `None` if it never had one.
     pub file: Option<Meta>,
+    /// Where the file was put, if it was archived.
+    pub archive: Option<Archive>,
     /// The last run.
     pub run: Option<Run>,
     /// How far it has come.
@@ -53,6 +55,9 @@ impl Status {
                 "epoch": file.epoch, "open": file.open, "captures": file.captures, "nonce": file.nonce.to_string(),
                 "seq": file.seq, "back_applied": file.back_applied,
             })),
+            "archive": self.archive.as_ref().map(|archive| json!({
+                "place": archive.place.display().to_string(), "bytes": archive.bytes, "is_there": archive.is_there,
+            })),
             "run": self.run.as_ref().map(|run| json!({
                 "id": run.run.to_string(), "place": run.place, "tenant": run.tenant.as_str(),
                 "started_at": run.started_at.to_string(),
@@ -85,6 +90,7 @@ impl Cutover {
             owner: authority.as_ref().map_or(Ok(Owner::None), |it| Owner::parse(&it.owner))?,
             epoch: authority.as_ref().map_or(0, |it| it.epoch),
             file: self.file().await?,
+            archive: self.source.archived().await?,
             run,
             progress,
             tables: self.tables.iter().map(|table| table.name.clone()).collect(),

@@ -38,11 +38,13 @@ pub struct Terms {
     pub lease: Duration,
     /// How long one goes on trying while a store cannot be had.
     pub patience: Duration,
+    /// The file stays where it is when its last module is finalized, closed; else it is archived.
+    pub keep_file: bool,
 }
 
 impl Terms {
     /// For a tenant: nothing accepted, no drill demanded; 2,000 rows or 8 MiB at once; the file may be read all the time, and replicas are not waited for; a pause of 10 s at most,
-    /// tried 5 times, begun with at most 500 changes left; a lease of 30 s; a patience of 2 min.
+    /// tried 5 times, begun with at most 500 changes left; a lease of 30 s; a patience of 2 min; the file is archived in the end.
     pub fn new(tenant: TenantId) -> Self {
         Self {
             tenant,
@@ -59,6 +61,7 @@ impl Terms {
             max_lag: 500,
             lease: Duration::from_secs(30),
             patience: Duration::from_mins(2),
+            keep_file: false,
         }
     }
 

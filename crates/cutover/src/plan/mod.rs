@@ -181,7 +181,7 @@ impl Plan {
 /// # Errors
 ///
 /// Those of the stores; `Config` for declarations that cannot be converted by; `Invalid` if the schema of the old store
-/// changes meanwhile.
+/// changes meanwhile, and for one that was archived.
 pub async fn plan(
     source: &dyn CutoverSource,
     target: &dyn CutoverTarget,
@@ -189,6 +189,7 @@ pub async fn plan(
     terms: &Terms,
     progress: &mut (dyn FnMut(PlanProgress) + Send),
 ) -> Result<Plan> {
+    refuse_archived(source).await?;
     let facts = source.facts().await?;
     let target = target.facts(tables).await?;
     let now = fingerprint(tables, &facts)?;
@@ -226,6 +227,16 @@ pub async fn plan(
         counts: findings.counts,
         expected: Duration::from_secs(rows.div_ceil(u64::from(terms.rows_per_second.max(1)))),
     })
+}
+
+/// `Invalid` if there is nothing but a tombstone.
+pub(crate) async fn refuse_archived(source: &dyn CutoverSource) -> Result<()> {
+    let Some(archive) = source.archived().await? else { return Ok(()) };
+    Err(Error::invalid(format!(
+        "the file was archived as {} when its last module was finalized, and what is left of it holds nothing that could be moved; \
+         give the module its new backend in the settings",
+        archive.place.display()
+    )))
 }
 
 /// What speaks against the declarations.

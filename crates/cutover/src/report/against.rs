@@ -7,7 +7,7 @@ use crate::phase::Phase;
 use crate::{Cutover, declare};
 
 /// Whether the stores say what the manifest says: the record in the new one, entry by entry, and the data root of the
-/// frozen file, computed anew.
+/// frozen file, or of its archive, computed anew.
 ///
 /// # Errors
 ///
@@ -75,10 +75,20 @@ async fn root(manifest: &Manifest, cutover: &Cutover, checked: &mut Checked) -> 
         checked.unknown.push(unknown("the declarations are not those of the run; give its own"));
         return Ok(());
     }
+    let archive = cutover.source().archived().await?;
+    let file = match &archive {
+        Some(archive) if !archive.is_there => {
+            let why = format!("the archive {} is not there; put it back", archive.place.display());
+            checked.unknown.push(unknown(&why));
+            return Ok(());
+        }
+        Some(archive) => format!("archive {}", archive.place.display()),
+        None => "file".to_owned(),
+    };
     let verified = cutover.source_root().await?;
     let found = hex(&verified.source_root());
     let wrong =
-        (found != said).then(|| format!("the data root of the file is {found}, the manifest says {said}"));
-    checked.judge(wrong.into_iter().collect(), format!("the file has the data root {said}, computed anew"));
+        (found != said).then(|| format!("the data root of the {file} is {found}, the manifest says {said}"));
+    checked.judge(wrong.into_iter().collect(), format!("the {file} has the data root {said}, computed anew"));
     Ok(())
 }

@@ -3,7 +3,8 @@
 //! A [`Manifest`] holds the module's record, whole, with the hash of each entry, and what the run was made under. [`check`]
 //! looks at it alone: every hash is computed anew, every count has to balance, both roots have to be one. That finds what was
 //! changed by accident or by somebody careless. It cannot find a record that was written anew from its beginning: nothing
-//! is signed. [`against`] is for that: it asks the stores, and computes the data root of the frozen file once more.
+//! is signed. [`against`] is for that: it asks the stores, and computes the data root of the frozen file, or of its archive,
+//! once more.
 
 mod against;
 mod chain;

@@ -9,10 +9,12 @@ use changeover_cutover::engine::fail;
 use changeover_cutover::phase::Owner;
 use rstest::rstest;
 
+use crate::archived::is_archived;
 use crate::process::{self, Process, repeats};
 use crate::roots::one_root;
 use crate::stage::{Stage, history, terms};
 use crate::stays;
+use crate::support::scope;
 use crate::under_writers::{Writers, check};
 
 // Every place is in one of the tests below; and this is what another process runs.
@@ -165,16 +167,24 @@ async fn a_refused_revert_killed_at(#[case] place: &str) {
 #[case("finalize.before")]
 #[case("finalize.postgres")]
 #[case("finalize.sqlite")]
+#[case("archive.before")]
+#[case("archive.file")]
+#[case("archive.recorded")]
 #[tokio::test(flavor = "multi_thread")]
 async fn a_finalize_killed_at(#[case] place: &str) {
     for _ in 0..repeats() {
         let stage = Stage::legacy(Family::Events, &history(5, 10)).await;
         let cutover = stage.cutover().await;
         cutover.run(&terms(), Goal::Switched).await.unwrap();
+        // This process lets go of the file, as a service does that asks who the owner is.
+        stage.old.owner(&scope("events")).await.unwrap();
         Process::at(&stage, "finalize", place).await.kill();
+        let archive = cutover.status().await.unwrap().archive;
+        assert_eq!(archive.is_some(), place == "archive.file" || place == "archive.recorded");
         let status = cutover.finalize(&terms()).await.unwrap();
         assert_eq!((status.phase.as_str(), status.owner), ("finalized", Owner::Postgres));
         let file = status.file.unwrap();
         assert_eq!((file.open, file.captures), (false, false));
+        is_archived(&stage, 50).await;
     }
 }

@@ -4,6 +4,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod archived;
 mod asleep;
 mod changed;
 mod clocks;

@@ -50,6 +50,13 @@ pub fn program(path: &Path) -> SqliteConnection {
     conn
 }
 
+/// One number out of a file.
+pub fn number(conn: &mut SqliteConnection, sql: &str) -> i64 {
+    diesel::RunQueryDsl::get_result::<Number>(diesel::sql_query(format!("SELECT ({sql}) AS n")), conn)
+        .unwrap()
+        .n
+}
+
 impl File {
     /// As legacy programs made it.
     pub fn legacy() -> Self {
@@ -93,12 +100,7 @@ impl File {
     /// One number out of it.
     pub fn number(&self, sql: &str) -> i64 {
         let mut conn = SqliteConnection::establish(&self.path().to_string_lossy()).unwrap();
-        diesel::RunQueryDsl::get_result::<Number>(
-            diesel::sql_query(format!("SELECT ({sql}) AS n")),
-            &mut conn,
-        )
-        .unwrap()
-        .n
+        number(&mut conn, sql)
     }
 
     /// A connection in a write transaction, to its end.

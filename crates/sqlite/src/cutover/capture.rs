@@ -16,13 +16,16 @@ use super::shape::{Shape, Term, UniqueIndex, literal, quote};
 use crate::classify::Failure;
 use crate::sql::{self, Bind};
 
-/// The tables of every cutover in the file. The keys have no type, so that each keeps its storage class.
-const TABLES: &str = "
+/// With [`DIRTY`] the tables of every cutover in the file.
+const META: &str = "
 CREATE TABLE IF NOT EXISTS __cut_meta (
     module TEXT NOT NULL PRIMARY KEY, nonce TEXT NOT NULL, run TEXT NOT NULL, epoch INTEGER NOT NULL,
     open INTEGER NOT NULL, captures INTEGER NOT NULL, trimmed INTEGER NOT NULL, back_applied INTEGER NOT NULL,
     moved_to TEXT NOT NULL, said TEXT NOT NULL
-);
+);";
+
+/// The captured keys. They have no type, so that each keeps its storage class.
+pub(super) const DIRTY: &str = "
 CREATE TABLE IF NOT EXISTS __cut_dirty (
     seq INTEGER PRIMARY KEY AUTOINCREMENT, module TEXT NOT NULL, tbl TEXT NOT NULL, n INTEGER NOT NULL, k1, k2, k3, k4
 );";
@@ -44,7 +47,8 @@ pub(super) fn prepare(
         }
         refuse_other(module, &found.meta, epoch)?;
     }
-    conn.batch_execute(TABLES)?;
+    conn.batch_execute(META)?;
+    conn.batch_execute(DIRTY)?;
     stop(conn, module)?;
     remove(conn, module, "fence")?;
     let said = gate::message(module, epoch + 1, MOVED_TO);

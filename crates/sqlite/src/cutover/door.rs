@@ -4,12 +4,15 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use changeover_core::cutover::Archive;
 use changeover_core::{Applied, Error, ErrorKind, Result};
 use diesel::SqliteConnection;
 use diesel::connection::SimpleConnection;
+use tokio::sync::OnceCell;
 
+use super::tombstone;
 use crate::classify::{Failure, classify};
-use crate::connect::{Connections, Role};
+use crate::connect::{Connections, Opener, Role};
 use crate::database::Database;
 use crate::settings::Options;
 use crate::sql;
@@ -18,8 +21,10 @@ use crate::sql;
 pub(super) struct Door {
     database: Arc<Database>,
     options: Arc<Options>,
-    reader: Connections,
-    writer: Connections,
+    reader: Arc<Connections>,
+    writer: Arc<Connections>,
+    /// To the archive, once it was looked into.
+    archive: OnceCell<Connections>,
 }
 
 impl Door {
@@ -27,8 +32,9 @@ impl Door {
         let options = Arc::new(Options { create: false, ..(*database.options).clone() });
         Self {
             database: Arc::clone(database),
-            reader: Connections::new(&options, Role::Scanner, 1),
-            writer: Connections::new(&options, Role::Mover, 1),
+            reader: database.others(&options, Role::Scanner),
+            writer: database.others(&options, Role::Mover),
+            archive: OnceCell::new(),
             options,
         }
     }
@@ -46,6 +52,49 @@ impl Door {
         self.find_file().map_err(|error| self.place(error, operation))?;
         let read = self.reader.run(move |conn| sql::snapshot(conn, work).map_err(Failure::into_error));
         read.await.map_err(|error| self.place(error, operation))
+    }
+
+    /// The archive, if the file is a tombstone.
+    pub(super) async fn archived(&self, operation: &'static str) -> Result<Option<Archive>> {
+        let path = self.path().to_owned();
+        self.read(operation, move |conn| tombstone::find(conn, &path)).await
+    }
+
+    /// As [`Door::read`], in the archive if the file is a tombstone. That is looked for where a table is missing, so that nothing
+    /// is asked twice of a file that is itself.
+    pub(super) async fn read_frozen<R: Send + 'static>(
+        &self,
+        operation: &'static str,
+        work: impl Fn(&mut SqliteConnection) -> Result<R, Failure> + Clone + Send + 'static,
+    ) -> Result<R> {
+        match self.read(operation, work.clone()).await {
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                let Some(archive) = self.archived(operation).await? else { return Err(error) };
+                let opened = self.archive.get_or_try_init(|| async { self.open(archive) }).await;
+                let opened = opened.map_err(|error| self.place(error, operation))?;
+                let read = opened.run(move |conn| sql::snapshot(conn, work).map_err(Failure::into_error));
+                read.await.map_err(|error| self.place(error, operation))
+            }
+            answer => answer,
+        }
+    }
+
+    fn open(&self, archive: Archive) -> Result<Connections> {
+        if !archive.is_there {
+            let message = format!(
+                "{}: the archive of {} is not there; put it back, under this name",
+                archive.place.display(),
+                self.path().display()
+            );
+            return Err(Error::new(ErrorKind::NotFound, message));
+        }
+        let options = Arc::new(Options { path: archive.place, ..(*self.options).clone() });
+        Ok(Connections::new(&options, Role::Scanner, 1))
+    }
+
+    /// What puts the file away, and everybody else in this process who has it open.
+    pub(super) fn all_of_it(&self) -> (Opener, &Arc<Database>) {
+        (Opener::new(Arc::clone(&self.options), Role::Mover), &self.database)
     }
 
     /// Runs `work` in one write transaction that waits for others at most `within`, else as long as the settings say.

@@ -9,6 +9,7 @@ use diesel::SqliteConnection;
 use super::gate;
 use super::read::schema_cookie;
 use super::shape::{Shape, Term, quote};
+use super::tombstone;
 use crate::classify::Failure;
 use crate::schema::prefix_of;
 use crate::sql::{self, Bind};
@@ -22,10 +23,12 @@ pub(super) fn facts(
     scope: &ModuleScope,
     path: &Path,
 ) -> Result<SourceFacts, Failure> {
-    let mut tables = Vec::new();
-    for name in names(conn, TABLES, &[])? {
-        tables.push(table(conn, &name)?);
-    }
+    let tables = if let Some(tables) = tombstone::tables(conn)? {
+        tables
+    } else {
+        let names = names(conn, TABLES, &[])?;
+        names.iter().map(|name| table(conn, name)).collect::<Result<_, _>>()?
+    };
     let (log, high_water) = log(conn, scope)?;
     let nonce = gate::nonce(conn)?;
     let size = |path: &Path| std::fs::metadata(path).map_or(0, |file| file.len());

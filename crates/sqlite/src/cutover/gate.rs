@@ -29,6 +29,37 @@ pub(super) fn message(module: &str, epoch: i64, moved_to: &str) -> String {
     )
 }
 
+/// What whoever opens a table of an archived file is told; with the module that it was of, and its epoch.
+pub(super) fn message_of_archive(module: Option<(&str, i64)>, moved_to: &str, archive: &str) -> String {
+    let of = module.map(|(module, epoch)| format!(" module={module} epoch={epoch}")).unwrap_or_default();
+    format!(
+        "{FENCED}{of} moved_to={moved_to}: the data of this file were moved to {moved_to}; read and write there. The file as it \
+         was is {archive}"
+    )
+}
+
+/// The modules that ever had a cutover, in the order of their names.
+pub(super) fn modules(conn: &mut SqliteConnection) -> Result<Vec<(String, Found)>, Failure> {
+    if !has_table(conn)? {
+        return Ok(Vec::new());
+    }
+    let mut all = Vec::new();
+    for row in sql::rows(conn, "SELECT module FROM __cut_meta ORDER BY module", &[])? {
+        let module = row.cell(0).as_str().unwrap_or_default().to_owned();
+        all.extend(find(conn, &module)?.map(|found| (module, found)));
+    }
+    Ok(all)
+}
+
+/// Whether some module was moved from here, and every one that ever had a cutover.
+pub(crate) fn all_moved(conn: &mut SqliteConnection) -> Result<bool, Failure> {
+    if !has_table(conn)? {
+        return Ok(false);
+    }
+    let row = sql::first(conn, "SELECT max(open) FROM __cut_meta", &[])?;
+    Ok(row.is_some_and(|row| row.cell(0).as_int() == Some(0)))
+}
+
 /// The row of a module, if it ever had a cutover.
 pub(crate) fn find(conn: &mut SqliteConnection, module: &str) -> Result<Option<Found>, Failure> {
     if !has_table(conn)? {

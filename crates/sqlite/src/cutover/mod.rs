@@ -7,9 +7,13 @@
 //! The file is used through connections of their own, so that a cutover neither waits for the stores of this program nor
 //! stands in their way. They turn no file to WAL, and work in whatever journal mode they find.
 //!
+//! When the last module of a file is finalized, it is put away (`archive`): renamed while nobody has it open, with a tombstone
+//! in its place.
+//!
 //! What cannot be seen from inside: a file in WAL mode that lost its `-wal` opens as if nothing had happened, as it was at
 //! the last checkpoint. The engine sees it, for [`Meta::seq`] is then below what the new store has applied.
 
+mod archive;
 mod back;
 mod capture;
 mod clone;
@@ -17,9 +21,11 @@ mod door;
 mod facts;
 mod fence;
 pub(crate) mod gate;
+mod lives;
 mod log;
 mod read;
 mod shape;
+pub(crate) mod tombstone;
 mod witness;
 
 use std::path::Path;
@@ -29,8 +35,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use changeover_core::cutover::{
-    BackBatch, CaptureTable, Chunk, ChunkRead, Cloned, CutoverSide, CutoverSource, Dirty, Meta, RawKey,
-    RawRow, ReadRows, SourceColumn, SourceFacts,
+    Archive, Archiving, BackBatch, CaptureTable, Chunk, ChunkRead, Cloned, CutoverSide, CutoverSource, Dirty,
+    Meta, RawKey, RawRow, ReadRows, SourceColumn, SourceFacts,
 };
 use changeover_core::{ErrorKind, ModuleScope, Result, Uuid};
 
@@ -166,6 +172,14 @@ impl CutoverSource for Source {
     async fn stop_capture(&self) -> Result<()> {
         let module = self.module();
         self.door.write("cutover.stop_capture", None, move |conn| capture::stop(conn, &module)).await
+    }
+
+    async fn archive(&self) -> Result<Archiving> {
+        archive::archive(&self.door).await
+    }
+
+    async fn archived(&self) -> Result<Option<Archive>> {
+        self.door.archived("cutover.archived").await
     }
 
     async fn copy_into(&self, folder: &Path, stop: &Arc<AtomicBool>) -> Result<Cloned> {

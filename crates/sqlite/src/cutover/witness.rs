@@ -35,7 +35,7 @@ impl SourceWitness for Witness {
             let look = Look::at(conn, &table, &key, &columns)?;
             look.range(conn, after.as_ref(), until.as_ref(), limit)
         };
-        self.door.read("cutover.witness.rows", look).await
+        self.door.read_frozen("cutover.witness.rows", look).await
     }
 
     async fn by_keys(
@@ -50,7 +50,7 @@ impl SourceWitness for Witness {
             let look = Look::at(conn, &table, &key, &columns)?;
             of.iter().map(|of| look.one(conn, of)).collect()
         };
-        self.door.read("cutover.witness.by_keys", look).await
+        self.door.read_frozen("cutover.witness.by_keys", look).await
     }
 
     async fn count(&self, table: &str) -> Result<u64> {
@@ -60,7 +60,7 @@ impl SourceWitness for Witness {
             let row = sql::first(conn, &format!("SELECT count(*) FROM {} NOT INDEXED", quote(&name)), &[])?;
             Ok(row.and_then(|row| row.cell(0).as_int()).and_then(|rows| u64::try_from(rows).ok()))
         };
-        Ok(self.door.read("cutover.witness.count", count).await?.unwrap_or_default())
+        Ok(self.door.read_frozen("cutover.witness.count", count).await?.unwrap_or_default())
     }
 }
 
