@@ -74,7 +74,7 @@ pub struct Limits {
 impl Default for Limits {
     /// Together below 64 MB of memory.
     fn default() -> Self {
-        Self { rows: 2_048, bytes: 2 << 20, sorted: 50_000, listed: 2_000 }
+        Self { rows: 2_048, bytes: 1 << 20, sorted: 50_000, listed: 2_000 }
     }
 }
 
