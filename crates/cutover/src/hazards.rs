@@ -2,7 +2,8 @@
 //!
 //! A *data* hazard is in rows: the plan finds each of them, by table, column and key. A *schema* hazard is in the
 //! tables: the plan refuses, or the declarations and the engine are made so that it cannot happen. A *behaviour* is what
-//! the two databases do differently: both stores keep one contract, which the conformance suite holds them to.
+//! the two databases do differently: both stores keep one contract, which the conformance suite holds them to (by the
+//! cases that `conformance/runs/tests/hazards.rs` names).
 //!
 //! ```
 //! use changeover_cutover::hazards::{self, Kind, Treatment};
