@@ -3,10 +3,10 @@
 use changeover_core::cutover::{BackChanges, BackKey, Change};
 use changeover_core::{Error, Result};
 
-use super::begin::lock_module;
 use super::connections::{Connections, Tx, ident, literal, relation};
 use super::lease::last as last_run;
 use super::lease::no_run;
+use super::locks::lock_module;
 use super::shape::{Shape, TableShape};
 
 /// The number of the last captured change; 0 without one.

@@ -5,13 +5,9 @@ use changeover_core::{Applied, Error, ErrorKind, LogId, Result, Uuid};
 
 use super::connections::{Tx, relation};
 use super::lease::{append, micros, out, to_json};
+use super::locks::lock_module;
 use super::shape::{self, Shape};
 use super::structure::TakenOff;
-
-/// Nobody writes, claims, begins or switches the module at the same time.
-pub(super) async fn lock_module(tx: &Tx<'_>, module: &str) -> Result<()> {
-    tx.query("SELECT pg_advisory_xact_lock(changeover.lock_key($1, 'module'))", &[&module]).await.map(drop)
-}
 
 pub(super) async fn begin(tx: &Tx<'_>, module: &str, new: &NewRun, entry: &Entry) -> Result<Lease> {
     let invalid = |message: String| Error::invalid(message).applied(Applied::No);

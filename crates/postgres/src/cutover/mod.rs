@@ -14,6 +14,7 @@ mod lease;
 mod line;
 mod link;
 mod load;
+mod locks;
 mod raw;
 mod refused;
 mod scratch;

@@ -4,9 +4,9 @@
 use changeover_core::cutover::{Entry, Lease, Switch};
 use changeover_core::{Applied, Error, Result, Uuid};
 
-use super::begin::lock_module;
 use super::connections::Tx;
 use super::lease::{Held, append, hold, hold_leased, keep, open_tables};
+use super::locks::{lock_module, lock_tables};
 use super::shape::Shape;
 use super::structure::{TakenOff, capture_off, capture_on};
 
@@ -136,6 +136,7 @@ pub(super) async fn abort(
     }
     open_tables(tx, &held).await?;
     let mut taken = TakenOff::from_json(&held.taken_off)?;
+    lock_tables(tx, &taken.tables).await?;
     taken.empty(tx).await?;
     taken.put_back(tx, held.linked).await?;
     taken.remove_guards(tx).await?;
@@ -196,6 +197,7 @@ pub(super) async fn give_back(
         return Ok(None);
     }
     let taken = TakenOff::from_json(&held.taken_off)?;
+    lock_tables(tx, &taken.tables).await?;
     // Before it is emptied, which is not to be captured.
     capture_off(tx, module, held.run, &shape_of(tx, &held).await?).await?;
     taken.empty(tx).await?;
@@ -211,8 +213,10 @@ pub(super) async fn finalize(tx: &Tx<'_>, module: &str, lease: &Lease, entry: &E
     if held.phase != "switched" {
         return Err(refused(&held, &format!("it is in the phase {}, it has to be switched", held.phase)));
     }
+    let taken = TakenOff::from_json(&held.taken_off)?;
+    lock_tables(tx, &taken.tables).await?;
     capture_off(tx, module, held.run, &shape_of(tx, &held).await?).await?;
-    TakenOff::from_json(&held.taken_off)?.remove_guards(tx).await?;
+    taken.remove_guards(tx).await?;
     set_phase(tx, held.run, "finalized").await?;
     append(tx, module, held.run, entry).await
 }
