@@ -1,15 +1,9 @@
-//! The suite on PostgreSQL, one test a case and set-up.
+//! The suite on PostgreSQL, one test a case. Its other set-ups are run by the program `conformance`, as part of the same checks.
 
 mod postgres {
     changeover_conformance::event_store_suite!(changeover_conformance_runs::PostgresShared);
     changeover_conformance::audit_suite!(changeover_conformance_runs::PostgresShared);
     changeover_conformance::playbook_suite!(changeover_conformance_runs::PostgresShared);
-}
-
-mod postgres_direct {
-    changeover_conformance::event_store_suite!(changeover_conformance_runs::PostgresDirect);
-    changeover_conformance::audit_suite!(changeover_conformance_runs::PostgresDirect);
-    changeover_conformance::playbook_suite!(changeover_conformance_runs::PostgresDirect);
 }
 
 mod postgres_small_disk {

@@ -2,22 +2,13 @@
 
 #![allow(clippy::unwrap_used, reason = "a test says what it expects by failing")]
 
-use std::fmt::Write as _;
-
-use changeover_core::{Json, Timestamp, Uuid, sha256_hex};
+use changeover_core::{Json, Timestamp, Uuid, hex, sha256_hex};
 use changeover_cutover::report::{self, FORMAT, Manifest, OutRow, Terms, Word};
 use changeover_cutover::verify::data_root;
 use rstest::rstest;
 use serde_json::{Value, json};
 
 const RUN: Uuid = Uuid::from_u128(7);
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        write!(text, "{byte:02x}").unwrap();
-        text
-    })
-}
 
 /// The record as the store would write it.
 fn chained(entries: &[(&str, Value)]) -> Vec<Word> {

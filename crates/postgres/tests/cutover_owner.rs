@@ -431,6 +431,24 @@ async fn what_was_written_after_the_switch_comes_back() {
     assert_eq!(number(&db, "SELECT count(*) FROM cutover.capture").await, 0);
 }
 
+// What another tenant wrote after the switch has no place in the file: the way back says which row it is.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_of_another_tenant_does_not_go_back() {
+    let db = prepared().await;
+    let target = target(db.url(), "events").await;
+    let (_, lease) = switched(&target, 0).await;
+    let backend = Postgres.open(&settings(db.url())).await.unwrap();
+    let other = backend.events(&scope("events"), &TenantId::new("other").unwrap()).await.unwrap();
+    assert_eq!(other.append(append(1, Expected::NoStream)).await.unwrap().checkpoint.position(), 501);
+    let error = target.changes(0, 100).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Invalid);
+    for part in ["event_store.event_stream", "\"tenant_id\": \"other\"", "another tenant"] {
+        assert!(error.message().contains(part), "{part}: {error}");
+    }
+    assert_eq!(target.authority().await.unwrap().unwrap().owner, "postgres");
+    target.finalize(&lease, entry("finalized")).await.unwrap();
+}
+
 // Fault 5 at switch and abort: the answer is lost, the outcome is found, a repetition has no second effect.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lost_answer_of_a_switch_or_an_abort_is_found_out() {

@@ -168,6 +168,13 @@ impl Server {
         Ok(server)
     }
 
+    /// Is reached by another address from now on, if it answers there in time.
+    pub(crate) async fn prefer(&mut self, url: String, limit: Duration) {
+        if matches!(timeout(limit, version_of(&url)).await, Ok(Ok(version)) if version == self.version) {
+            self.url = url;
+        }
+    }
+
     pub(crate) fn note(&self, state: &Path) -> Result<(), Error> {
         let path = note_path(state, self.rung);
         let text = serde_json::to_string_pretty(self)

@@ -4,12 +4,12 @@ use std::collections::BTreeSet;
 
 use changeover_core::backend::Family;
 use changeover_core::cutover::{Raw, Table};
+use changeover_core::hex;
 use changeover_cutover::hazards::Treatment;
 use changeover_cutover::phase::Owner;
 use changeover_cutover::plan::{self, plan};
 use changeover_cutover::{Cutover, Goal, Terms, declare};
 
-use crate::roots::hex;
 use crate::stage::{Stage, terms};
 use crate::support::{scope, tenant};
 

@@ -16,8 +16,9 @@ use crate::stage::{Stage, history, terms};
 use crate::support::program;
 use crate::under_writers::{Writers, check, part};
 
-/// Ten times those of the other tests.
+/// Ten times those of the other tests; together some 600 writes a second.
 const WRITERS: u64 = 30;
+const PAUSE: Duration = Duration::from_millis(50);
 
 /// The row, by its rowid in the file.
 const HOT: u32 = 7;
@@ -42,7 +43,7 @@ impl HotRow {
                 match program.batch_execute(&sql) {
                     Ok(()) => {
                         taken = next;
-                        std::thread::sleep(Duration::from_millis(1));
+                        std::thread::sleep(Duration::from_millis(3));
                     }
                     Err(_) => std::thread::sleep(Duration::from_millis(5)),
                 }
@@ -63,7 +64,7 @@ impl HotRow {
 #[tokio::test(flavor = "multi_thread")]
 async fn writers_lose_nothing_under_ten_times_the_load() {
     let stage = Stage::legacy(Family::Events, &history(10, 100)).await;
-    let writers = Writers::start(&stage, WRITERS).await;
+    let writers = Writers::with_pause(&stage, WRITERS, PAUSE).await;
     let hot = HotRow::start(stage.file.path());
     let (pauses, compared) = (Arc::new(Mutex::new(Vec::<Pause>::new())), Arc::new(AtomicBool::new(false)));
     let (seen, done) = (Arc::clone(&pauses), Arc::clone(&compared));

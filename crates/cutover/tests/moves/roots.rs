@@ -2,8 +2,8 @@
 
 use std::process::Command;
 
-use changeover_core::Json;
 use changeover_core::backend::Family;
+use changeover_core::{Json, hex};
 use changeover_cutover::phase::Owner;
 use changeover_cutover::verify::{Verifier, World};
 use changeover_cutover::{Cutover, Goal};
@@ -41,10 +41,6 @@ async fn facts(cutover: &Cutover, what: &str) -> serde_json::Value {
     let record = cutover.record(None).await.unwrap();
     let entry = record.iter().rfind(|it| it.entry.what == what);
     entry.unwrap_or_else(|| panic!("nothing was {what}")).entry.facts.to().unwrap()
-}
-
-pub fn hex(digest: &[u8]) -> String {
-    digest.iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
 }
 
 /// What a program that shares no code with ours makes of the frozen file.

@@ -20,7 +20,13 @@ pub struct Writers {
 }
 
 impl Writers {
+    /// Writers that go on, and leave the processor to what is tested.
     pub async fn start(stage: &Stage, count: u64) -> Self {
+        Self::with_pause(stage, count, Duration::from_millis(10)).await
+    }
+
+    /// With so long a pause after each write, so that the load is the same however fast the disk is.
+    pub async fn with_pause(stage: &Stage, count: u64, pause: Duration) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let (old, new) = (stage.old_events().await, stage.new_events().await);
         let task = |writer: u64| {
@@ -34,7 +40,7 @@ impl Writers {
                     if write(&*old, &*new, u128::from(writer), id, number, &stop).await {
                         acknowledged.insert(id, number);
                     }
-                    tokio::time::sleep(Duration::from_millis(2)).await;
+                    tokio::time::sleep(pause).await;
                 }
                 acknowledged
             })

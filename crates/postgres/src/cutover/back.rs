@@ -58,13 +58,14 @@ async fn read(tx: &Tx<'_>, module: &str, after: i64, last_seq: i64, limit: u32) 
             let (seq, is_there): (i64, bool) = (row.get(0), row.get(1));
             if !row.get::<_, bool>(2) {
                 return Err(Error::invalid(format!(
-                    "a row of table {} belongs to another tenant than the file does, to which it would go back; \
+                    "the row {} of table {} belongs to another tenant than the file does, to which it would go back; \
                      take it elsewhere and remove it, or keep this store",
+                    row.get::<_, &str>(3),
                     table.target
                 )));
             }
-            let key = table.values(&row, 3, &table.key)?;
-            let row = if is_there { Some(table.values(&row, 3 + width, &table.all())?) } else { None };
+            let key = table.values(&row, 4, &table.key)?;
+            let row = if is_there { Some(table.values(&row, 4 + width, &table.all())?) } else { None };
             keys.push(BackKey { seq, change: Change { table: index, key, row } });
         }
     }
@@ -78,7 +79,8 @@ async fn shape(tx: &Tx<'_>, module: &str) -> Result<Shape> {
     Shape::load(tx, &super::lease::document(&row, 0)?, &run.tenant).await
 }
 
-/// Each key once with its last number, whether its row is there, whether it is of the run's tenant, the key, and the row.
+/// Each key once with its last number, whether its row is there, whether it is of the run's tenant, the key for people, the
+/// key, and the row.
 fn statement(table: &TableShape) -> (String, usize) {
     let part = |place: &usize| {
         let column = table.column(*place);
@@ -100,7 +102,7 @@ fn statement(table: &TableShape) -> (String, usize) {
         None => "true".to_owned(),
     };
     let sql = format!(
-        "SELECT c.seq, t.tableoid IS NOT NULL, {is_ours}, {}, {} \
+        "SELECT c.seq, t.tableoid IS NOT NULL, {is_ours}, c.key::text, {}, {} \
            FROM (SELECT max(seq) AS seq, key FROM cutover.capture WHERE module = $1 AND tbl = $2 AND seq > $3 AND seq <= $4 \
                   GROUP BY key) AS c \
            LEFT JOIN {} AS t ON {}{} ORDER BY c.seq",
