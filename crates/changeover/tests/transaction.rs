@@ -6,14 +6,14 @@
 mod common;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use changeover::events::Expected;
 use changeover::{Applied, Db, ErrorKind, RunQueryDsl, TxError, Uuid, Version};
 use changeover_testkit::{Proxy, TestDatabase};
 use common::{Order, OrderEvent, Shipment, Sql, TABLE, insert, options, place, placed, rows, shipments};
 use diesel::prelude::*;
-use diesel_async::AsyncConnection;
+use diesel_async::{AsyncConnection, SimpleAsyncConnection as _};
 use rstest::rstest;
 use tokio::sync::Notify;
 
@@ -353,4 +353,36 @@ async fn memory_has_no_transactions_and_says_so() {
     let db = changeover::connect_with(options, changeover::registry()).await.unwrap();
     let refused = db.module("orders").unwrap().transaction(async |_| Ok(())).await;
     assert_eq!(refused.unwrap_err().kind(), ErrorKind::Unsupported);
+}
+
+// A statement keeps its thread to its end. What is awaited beside it in the same task, and happens meanwhile, is not missed:
+// here the main task, which is woken by its thread.
+#[rstest]
+#[case(Sql::Sqlite)]
+#[case(Sql::Postgres)]
+#[tokio::test(flavor = "multi_thread")]
+async fn what_happens_during_a_statement_wakes_who_waits_for_it(#[case] sql: Sql) {
+    const SLOW: &str = "WITH RECURSIVE c (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c WHERE n < 600000) SELECT count(*) FROM c";
+    let place = place(sql).await;
+    let module = place.db.module("orders").unwrap();
+    let (happened, seen) = (Arc::new(Notify::new()), Notify::new());
+    let waiting = async {
+        happened.notified().await;
+        seen.notify_one();
+    };
+    let writing = module.transaction(async |tx| {
+        let happens = Arc::clone(&happened);
+        tokio::spawn(async move {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            happens.notify_one();
+        });
+        tx.conn().batch_execute(SLOW).await?;
+        seen.notified().await;
+        Ok(())
+    });
+    let begin = Instant::now();
+    // Polled in this order; the limit wakes both, so it alone would hide that nobody else did.
+    let both = async { futures::join!(waiting, writing).1 };
+    tokio::time::timeout(Duration::from_secs(20), both).await.unwrap().unwrap();
+    assert!(begin.elapsed() < Duration::from_secs(15), "nobody was woken but by the limit");
 }

@@ -20,7 +20,6 @@ use diesel::migration::MigrationConnection;
 use diesel::query_builder::{Query, QueryFragment, QueryId};
 use diesel_async::{AsyncConnection, AsyncConnectionCore, SimpleAsyncConnection};
 use futures::StreamExt;
-use tokio::runtime::Handle;
 
 /// The connection in a transaction on SQLite.
 #[cfg(feature = "sqlite")]
@@ -225,8 +224,10 @@ mod lookup {
 /// A transaction as a blocking connection. Called where blocking is announced to the runtime only.
 pub struct Side<T>(Box<T>);
 
+/// Not by the runtime's own `block_on`: that one waits on what a `block_on` further out on this thread is woken by, and what
+/// happens there meanwhile would never be looked at.
 fn wait<F: Future>(future: F) -> F::Output {
-    Handle::current().block_on(future)
+    pollster::block_on(future)
 }
 
 impl<T: Open> SimpleConnection for Side<T> {
