@@ -19,9 +19,9 @@ const ENGINE_LIMIT: Duration = Duration::from_secs(10);
 /// An image of one's own choice may be pulled; that takes its time.
 const PULL_LIMIT: Duration = Duration::from_mins(5);
 const PORT: u16 = 5432;
-/// Where they lie there: at a place that no image has, so that every user may write to it.
+/// Where the data lie in the container: at a place that no image has, so that every user may write to it.
 const DATA: &str = "/memory";
-/// Of the file system in memory that the data lie on. All tests need some hundred megabytes of it at once, and the log at
+/// The size of the file system in memory that they lie on. All tests need some hundred megabytes of it at once, and the log at
 /// most one gigabyte.
 const DATA_GIBIBYTES: u64 = 3;
 /// How long a container may take to answer at its own address, where it can be reached there at all.
